@@ -3,8 +3,8 @@
     python train.py --config configs/train/smoke.py --workdir RUN
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
-To change a field of the config, pass, for example, --config.batch=8. To train on several hosts, start this program on each of
-them: with --distributed on TPU pods and under Slurm, and with --coordinator, --processes and --process elsewhere.
+To change a field of the config, pass, for example, --config.batch=8. To train on several hosts, start this program on each
+host. On TPU pods and under Slurm, pass --distributed; elsewhere, pass --coordinator, --processes and --process.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from hmmn_jax.io.guard import RUN_LOCK, require_unheld
 from hmmn_jax.io.stage import Stage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file of the experiment, such as configs/train/main.py.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If it already contains a run, training resumes.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If the directory already contains a run, training resumes.")
 TAKEOVER = flags.DEFINE_bool("takeover", False, "Take over the workdir from a process that appears to be using it.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of data in a bucket; later runs reuse the copies.")
 define_launch_flags()
@@ -53,7 +53,7 @@ def check() -> None:
 
 def run() -> int:
     """Trains a model with the settings in the flags. Returns the exit code."""
-    # Imported here because these imports take seconds, and Ctrl-C during the imports must not print a traceback.
+    # The imports are inside the function, because they take seconds and Ctrl-C during the imports must not print a traceback.
     import jax
 
     try:
@@ -71,7 +71,7 @@ def run() -> int:
 
     def batches(first_step: int) -> Iterator[dict[str, Any]]:
         try:
-            from data.clips import make_batches  # importing TensorFlow takes seconds; most errors are reported earlier
+            from data.clips import make_batches  # imported late, because importing TensorFlow takes seconds
         except ImportError as error:
             raise ConfigError(f"{reason(error)}. Install the packages for data sets: pip install '.[train,data]'") from error
         host, hosts = jax.process_index(), jax.process_count()

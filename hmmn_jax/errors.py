@@ -1,8 +1,8 @@
-"""Errors for users. The message is one line that states the file, what was found, what was expected, and how to fix it."""
+"""Errors for users. Each message is one line that states the file, what was found, what was expected, and how to fix it."""
 
 from collections.abc import Sequence
 
-SHOWN = 10  # maximum number of details that are listed for an error; the others are counted
+SHOWN = 10  # maximum number of details that an error lists; further details are counted
 
 
 class HMMNError(Exception):
@@ -10,7 +10,8 @@ class HMMNError(Exception):
 
     Args:
         message: one line.
-        details: individual problems, such as missing tensors. The first ten are printed, one per line, followed by a count.
+        details: individual problems, such as missing tensors. The first ten problems are printed, one per line, followed by the
+            number of further problems.
     """
 
     exit_code = 2
@@ -23,7 +24,7 @@ class HMMNError(Exception):
 
 
 class PartialFailure(HMMNError):
-    """Some videos failed; the others are complete."""
+    """Some videos failed; the other videos are complete."""
 
     exit_code = 1
 

@@ -1,1 +1,1 @@
-"""Training configs, one file per experiment. `base` contains the fields that all of them share."""
+"""Training configs, one file per experiment. `base` contains the fields that all training configs share."""

@@ -10,7 +10,7 @@ __all__ = ["base", "lite_model", "validation"]
 
 
 def lite_model() -> ConfigDict:
-    """A model with 2.2 million parameters, suitable for CPUs. Its backbones are pretrained on ImageNet."""
+    """A model with 2.2 million parameters and backbones pretrained on ImageNet, suitable for CPUs."""
     small = HMMNConfig(
         backbone=EfficientNetLite(),
         normalise_keys=True,

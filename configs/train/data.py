@@ -1,7 +1,7 @@
 """Functions that return the data section of an experiment config.
 
 A clip from a still image consists of three transforms of the image, and a clip from a video consists of three frames. Schedules
-have the form ((first sample, value), ...). They count samples, so they do not depend on the batch size or the number of
+have the form ((first sample, value), ...). Schedules count samples, so they do not depend on the batch size or the number of
 devices.
 """
 
@@ -73,7 +73,7 @@ def moving_shapes() -> ConfigDict:
 
 
 def lite() -> ConfigDict:
-    """First stage of hmmn-lite: half of the clips are from 26 videos, and half from small data sets of still images."""
+    """First stage of hmmn-lite: half of the clips are from 26 videos, and the other half from small sets of still images."""
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)

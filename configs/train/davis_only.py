@@ -6,8 +6,9 @@
 RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains davis/2017_480p, built by `python -m data.build`. DAVIS is the
 folder of DAVIS-2017.
 
-Expected (quoted from the paper, not measured here): J&F is 80.4 on DAVIS-2017 val and 89.4 on DAVIS-2016 val.
-Cost: 60,000 steps of four clips of 384x384. The paper does not state the number of steps. The time was not measured here.
+Expected: the paper reports a J&F of 80.4 on DAVIS-2017 val and of 89.4 on DAVIS-2016 val. J&F was not measured in this project.
+Cost: the run has 60,000 steps of four clips of 384x384. The paper does not state the number of steps. The run time was not
+measured.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +20,7 @@ SAMPLES = 240_000
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/main.py`, but with one data set and fewer samples."""
+    """A config like `configs/train/main.py`, but with one data set and fewer samples."""
     config = training.base()
     config.data = data.videos({"davis": data.source("davis/2017_480p", still=False)}, data.stcn_curriculum(SAMPLES))
     config.samples = SAMPLES

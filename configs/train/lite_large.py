@@ -6,9 +6,9 @@
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=3.
 
-Expected (one run, initialised from version 1 of `lite`, whose J&F is 0.789): J&F on the four sequences at full size is 0.795 at
-step 300, 0.790 at step 600 and 0.785 at step 900. The bundled weights are not from this stage. Cost: 6 to 8 seconds per step on
-two cores that were shared with other processes. docs/lite.md lists all runs.
+Expected: in one run, J&F on the four validation sequences at full size was 0.795 at step 300, 0.790 at step 600 and 0.785 at
+step 900. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The bundled weights are not from this
+stage. Cost: a step took 6 to 8 seconds on two cores that were shared with other processes. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ from configs.train import lite_main
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/lite_main.py`, but with 320x320 crops and four frames."""
+    """A config like `configs/train/lite_main.py`, but with 320x320 crops and four frames per clip."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

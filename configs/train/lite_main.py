@@ -6,10 +6,10 @@
 RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier run of this stage. DATA and DAVIS are as in
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=2.
 
-Expected (one run, --config.samples=3600): for frames with a shorter side of 240 pixels, J&F on the four sequences is 0.74 at
-step 250, 0.76 at step 500 and 0.765 at step 900, the last one. For a shorter side of 360 pixels, it is 0.79 at the end. Cost:
-65 minutes on two busy cores. On nearly idle cores, a step takes 2.7 seconds, and compilation takes at least 2 minutes.
-docs/lite.md lists all runs.
+Expected: in one run with --config.samples=3600, J&F on the four validation sequences was 0.74 at step 250, 0.76 at step 500 and
+0.765 at step 900, the last step, for frames with a shorter side of 240 pixels. For a shorter side of 360 pixels, J&F was 0.79
+at the end of the run. Cost: the run took 65 minutes on two busy cores. On nearly idle cores, a step takes 2.7 seconds, and
+compilation takes at least 2 minutes. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,10 @@ DAVIS_SHARE, STILLS = 0.7, 1980  # fraction of clips from DAVIS; number of still
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/lite.py`, but with longer and larger clips. Objects pasted from videos move as in those videos."""
+    """A config like `configs/train/lite.py`, but with longer and larger clips.
+
+    An object that is pasted from a video moves as in that video.
+    """
     config = lite.get_config()
     config.unlock()
     config.data.frames = 5

@@ -1,4 +1,4 @@
-"""hmmn-lite, a stage with more variety: fewer clips from the 26 videos, duplicates of pasted objects, more motion of stills.
+"""hmmn-lite, a stage with fewer clips from the 26 videos, duplicates of pasted objects, and more motion of still images.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -6,9 +6,10 @@
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
 `configs/train/lite.py`. DATA also contains `image_masks/parts`; see docs/lite.md.
 
-Expected (one run, initialised from version 1 of `lite`, whose J&F is 0.789; resumed twice with fewer samples, finally 2,800):
-J&F on the four sequences is 0.785 at step 450 and 0.795 at step 700, the last one. Cost: 5 to 8 seconds per step on two cores
-that were shared with other processes. docs/lite.md lists all runs.
+Expected: in one run, J&F on the four validation sequences was 0.785 at step 450 and 0.795 at step 700, the last step. The run
+was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with fewer samples, the second
+time with 2,800. Cost: a step took 5 to 8 seconds on two cores that were shared with other processes. docs/lite.md lists all
+runs.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +20,7 @@ DAVIS_SHARE, STILLS = 0.5, 2900  # fraction of clips from DAVIS; number of still
 
 
 def get_config() -> ConfigDict:
-    """Like `configs/train/lite_main.py`, but with 272x272 crops and four frames."""
+    """A config like `configs/train/lite_main.py`, but with 272x272 crops and four frames per clip."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

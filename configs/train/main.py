@@ -6,9 +6,9 @@
 RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains youtube_vos/2019 and davis/2017_480p, built by `python -m
 data.build`. DAVIS is the folder of DAVIS-2017.
 
-Expected (quoted from the paper, not measured here): J&F is 84.7 on DAVIS-2017 val and 90.8 on DAVIS-2016 val.
-Cost: 245,000 steps of four clips of 384x384; an epoch has 3771 clips. The authors used four GPUs with one clip each. The time
-was not measured here.
+Expected: the paper reports a J&F of 84.7 on DAVIS-2017 val and of 90.8 on DAVIS-2016 val. J&F was not measured in this project.
+Cost: the run has 245,000 steps of four clips of 384x384. An epoch has 3771 clips. The authors of the paper used four GPUs with
+one clip each. The run time was not measured.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """The second stage of the paper."""
+    """The second training stage of the paper."""
     config = training.base()
     config.data = data.paper_videos()
     config.samples = 260 * data.MAIN_EPOCH

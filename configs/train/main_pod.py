@@ -1,13 +1,13 @@
-"""Main training on many devices: like `configs/train/main.py`, but in bfloat16, with `jax.jit`, and with 64 clips per step.
+"""Main training (`configs/train/main.py`) on many devices, in bfloat16, with `jax.jit`, and with 64 clips per step.
 
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1, DATA and DAVIS are as in `configs/train/main.py`. All processes must be able to read them. A batch of 64 clips needs 8,
-16, 32 or 64 devices; for other numbers of devices, set --config.batch. docs/clusters.md lists the commands for Slurm, TPU pods
-and Kubernetes.
+RUN1, DATA and DAVIS are as in `configs/train/main.py`, and all processes must be able to read these folders. A batch of 64
+clips needs 8, 16, 32 or 64 devices; for other numbers of devices, set --config.batch. docs/clusters.md lists the commands for
+Slurm, TPU pods and Kubernetes.
 
-Expected: not measured. The learning rate follows the rule in docs/clusters.md, which has not been tested with this model.
+Expected: J&F was not measured. The learning rate follows the rule in docs/clusters.md, which was not tested with this model.
 Cost: docs/scaling.md contains predictions based on the TPU compiler.
 """
 
@@ -17,7 +17,7 @@ from configs.train import main
 
 
 def get_config() -> ConfigDict:
-    """The second stage of the paper, for many devices."""
+    """The second training stage of the paper, for many devices."""
     config = main.get_config()
     config.unlock()
     config.model.dtype = "bfloat16"

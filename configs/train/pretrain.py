@@ -7,8 +7,9 @@ resnet50.pth contains torchvision's ResNet-50 weights. DATA contains image_masks
 `python -m data.build`. To omit a data set such as BIG, set --config.data.sets.big.repeat="((0, 0.0),)". DAVIS is the folder of
 DAVIS-2017.
 
-Expected (quoted from results of STM, not measured here): J&F on DAVIS-2017 val is about 60, or 69.5 with pasted objects.
-Cost: 500,000 steps of four clips of 384x384. The authors used four GPUs with one clip each. The time was not measured here.
+Expected: published results of STM suggest a J&F of about 60 on DAVIS-2017 val, or 69.5 with pasted objects. J&F was not
+measured in this project. Cost: the run has 500,000 steps of four clips of 384x384. The authors of the paper used four GPUs with
+one clip each. The run time was not measured.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +19,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """The first stage of the paper."""
+    """The first training stage of the paper."""
     config = training.base()
     config.data = data.paper_stills()
     config.samples = 2_000_000

@@ -2,8 +2,8 @@
 
     python train.py --config configs/train/smoke.py --workdir RUN
 
-Expected (measured): the mean loss is 0.98 in steps 1 to 20, and 0.021 in steps 101 to 120. Cost: two minutes on one core, half
-of which is compilation.
+Expected: the mean loss was measured to be 0.98 in steps 1 to 20, and 0.021 in steps 101 to 120. Cost: the run takes two minutes
+on one core, half of which is compilation.
 """
 
 from ml_collections import ConfigDict
@@ -34,7 +34,7 @@ def small_model() -> HMMNConfig:
 
 
 def get_config() -> ConfigDict:
-    """Uses the same four clips at every step, with one object each."""
+    """Uses the same four clips, with one object in each clip, at every step."""
     config = training.base()
     config.model.update(small_model().to_dict())
     config.data = data.moving_shapes()

@@ -14,14 +14,14 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.inference import Result, Segmenter
 from hmmn_jax.inference.inputs import join_ids
 
-Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # ids; for independent objects, a mask for each id
+Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # an array of ids, or masks by id
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """The views of a video to segment. The views are segmented separately; their probabilities are averaged.
 
-    size: shorter side of the network's input, in pixels; 0: the video's own size.
+    size: shorter side of the network's input, in pixels; 0 means the size of the video.
     scales: factors by which `size` is multiplied; there is one view for each factor.
     flip: whether to also segment each view mirrored left to right.
     """
@@ -55,7 +55,7 @@ class View:
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
-        """Converts a mask to the network's input. Objects that are smaller than one pixel at this size disappear."""
+        """Converts a mask to the network's input. Objects that are smaller than one pixel of the input disappear."""
         if isinstance(given, Mapping):
             return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
         return self._show_ids(given)
@@ -80,12 +80,12 @@ class _MaskOnly:
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """The combined result for one frame. It is computed on demand, so that another thread can compute it.
+    """The combined result for one frame, which is computed on demand, so that another thread can compute it.
 
     results: the result of each view. Logits are not used, so results of a session are also accepted.
     views: the views, in the same order as `results`.
     ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
-    given: the mask that was given for this frame and replaces the prediction. None: no mask was given.
+    given: the mask that was given for this frame and replaces the prediction, or None if no mask was given.
     height, width: size of the video.
     """
 
@@ -98,9 +98,9 @@ class Segmented:
 
     @functools.cached_property
     def probs(self) -> Float[np.ndarray, "c H W"]:
-        """The probabilities of `ids` in float32. They are resized to the size of the video and averaged over the views.
+        """The probabilities of `ids` in float32, resized to the size of the video and averaged over the views.
 
-        Their sum is 1 unless objects are independent.
+        The sum of the probabilities of a pixel is 1 unless objects are independent.
         """
         channel = {int(k): i for i, k in enumerate(self.ids)}
         total = np.zeros((len(self.ids), self.height, self.width), np.float32)
@@ -117,14 +117,14 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """Returns this result for a caller that reads only the mask. If the mask does not need probabilities, omits them."""
+        """Returns this result for a caller that reads only the mask, without probabilities if the mask does not need them."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
 
     @functools.cached_property
     def mask(self) -> Integer[np.ndarray, "H W"] | Bool[np.ndarray, "k H W"]:
-        """The most probable id of each pixel. For independent objects, whether each probability is above 0.5."""
+        """The most probable id of each pixel, or for independent objects, whether each probability is above 0.5."""
         own = self.results[0].mask
         if self.views == [View(self.height, self.width, False)]:
             return np.asarray(own)
@@ -141,7 +141,7 @@ def segment_augmented(
 ) -> Iterator[Segmented]:
     """Segments all views of a video frame by frame. Yields the combined result for each frame after the first.
 
-    `given` maps the index of a frame to the mask given for it, at the size of the frames. It must contain frame 0.
+    `given` maps the index of a frame to the mask given for it, at the size of the frames. A mask for frame 0 is required.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:
@@ -154,7 +154,7 @@ def segment_augmented(
         masks = {t: view.show_mask(mask) for t, mask in given.items()}
         return segmenter.run(map(view.show_frame, frames), masks.pop(0), masks)
 
-    # All views process a frame before the next one is read, so that each frame is read only once and released early.
+    # All views process a frame before the next frame is read, so that each frame is read only once and released early.
     runs = [run(view, copy) for view, copy in zip(views, itertools.tee(frames, len(views)), strict=True)]
     ids = join_ids(np.zeros(1, np.uint8), _ids_of(given[0]))
     for t in itertools.count(1):
@@ -166,7 +166,7 @@ def segment_augmented(
         segmented = Segmented(results, views, ids, given.get(t), height, width)
         del found, results
         yield segmented
-        del segmented  # with many objects, this array is large, and the next frame needs the memory
+        del segmented  # with many objects, this result is large, and the next frame needs the memory
 
 
 def _ids_of(given: Given) -> Integer[np.ndarray, " k"]:

@@ -1,9 +1,10 @@
-"""Defines the programs that `Segmenter` compiles, once for each frame size (and number of objects in a batch).
+"""Defines the programs that `Segmenter` compiles once for each frame size and each number of objects in a batch.
 
 All segmenters with the same config share the compiled programs.
 
-Only programs that use the whole bank (`match`, `write`, ...) depend on its capacity, and these do not use the variables of the
-network. The last three programs combine the others. A fused segmenter runs only these three for each frame.
+Only programs that use the whole bank (`match`, `write`, ...) depend on the bank's capacity. Programs that use the whole bank do
+not use the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
+A fused segmenter runs only the three fused programs for each frame.
 """
 
 import functools
@@ -27,7 +28,7 @@ class Room(NamedTuple):
 
     Attributes:
         capacity: number of slots in the bank.
-        drop: whether to first drop the oldest frame except the first one.
+        drop: whether to first drop the oldest frame other than the first frame.
         turns: number of loop iterations in `kernel_guided_read`.
     """
 
@@ -80,7 +81,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Computes the logit of a sigmoid for each object. This equals soft aggregation of the object and the background."""
+    """Computes the logit of a sigmoid for each object, which equals soft aggregation of the object and the background."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
@@ -144,7 +145,7 @@ def memories(
 ) -> Iterator[Memory]:
     """Encodes a frame into memory, for one range of objects after the other.
 
-    The masks of a range are computed only when it is encoded, which saves memory.
+    The masks of a range are computed only when the range is encoded, which saves memory.
     """
     stem, union = memory_stem(config, variables, frame), sum_objects(probs)
     for start, stop in objects:
@@ -178,7 +179,7 @@ def encode_all(
     objects: tuple[tuple[int, int], ...],
     independent: bool,
 ) -> tuple[list[Memory], Query | None]:
-    """Encodes the previous frame into memory and, if given, the frame to be segmented. This is the first fused program."""
+    """Encodes the previous frame into memory and, if given, the frame to be segmented, as the first fused program."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
     return remembered, None if frame is None else encode_query(config, variables, frame)
 
@@ -191,7 +192,7 @@ def _match_all(
     slots: list[int | jax.Array],
     query: Query,
 ) -> tuple[list[banks.MemoryBank], list[Match]]:
-    """Writes to the banks and reads from them. This is the second fused program. It does not use the variables."""
+    """Writes to the banks and reads from them, without the variables, as the second fused program."""
     new, found = [], []
     for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
         bank = remember(room, bank, memory, slot, donate=False)
@@ -217,7 +218,7 @@ def decode_all(
     independent: bool,
     together: bool,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """Decodes what the second program has read. This is the third fused program.
+    """Decodes the result of `match_all`, as the third fused program.
 
     Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. The
     arrays of the result have the axis V only if several videos are segmented `together`.

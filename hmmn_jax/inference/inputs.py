@@ -18,7 +18,7 @@ RANGE_SLACK = 1e-3  # values may be outside [0, 1] by this amount, for example a
 
 
 def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
-    """Converts a frame to a JAX array. Raises ValueError if it does not match the description in `Segmenter`."""
+    """Converts a frame to a JAX array. Raises ValueError if the frame does not match the description in `Segmenter`."""
     frame = _as_array(frame, "a frame")
     is_float = jnp.issubdtype(frame.dtype, jnp.floating)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or not (is_float or frame.dtype == np.uint8):
@@ -38,7 +38,7 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
 
 
 def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """Converts a mask to ids on the host. Raises ValueError if its size or type is wrong."""
+    """Converts a mask to ids on the host. Raises ValueError if the size or type of the mask is wrong."""
     if isinstance(mask, Mapping):
         raise ValueError(
             "the masks are a dict of overlapping objects. Pass ids [H, W], or create the Segmenter with independent=True"
@@ -51,7 +51,7 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
 
 
 def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """Copies the masks of independent objects to the host. Raises ValueError unless they are `{id: bool [H,W]}`."""
+    """Copies the masks of independent objects to the host. Raises ValueError unless the masks are `{id: bool [H,W]}`."""
     if not isinstance(masks, Mapping):
         raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, because objects are independent")
     found = {}

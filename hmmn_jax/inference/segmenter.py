@@ -17,7 +17,7 @@ from hmmn_jax.model.decoder import Query
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-FIRST_CAPACITY = 8  # slots in a new bank, unless `max_memory_frames` requires fewer; a full bank is doubled
+FIRST_CAPACITY = 8  # number of slots in a new bank, unless `max_memory_frames` requires fewer; a full bank is doubled
 
 
 class Segmenter:
@@ -30,7 +30,7 @@ class Segmenter:
         state, result = segmenter.step(state, next_frame)
 
     Frames are RGB images `[H,W,3]`, either uint8 or float in [0, 1]; the range is checked. Masks are ids `[H,W]`, uint8 or
-    uint16, where 0 is the background; in a bool mask, True is object 1. Masks of independent objects are `{id: bool [H,W]}` and
+    uint16, where 0 is the background. In a bool mask, True is object 1. Masks of independent objects are `{id: bool [H,W]}` and
     may overlap. Frames and masks can be JAX or NumPy arrays, or anything that NumPy can read, such as PIL images or PyTorch
     tensors on the host.
 
@@ -56,17 +56,18 @@ class Segmenter:
             variables: variables of `HMMN(config)`, as returned by `load_checkpoint`.
             config: config of the model.
             mem_every: number of frames from one memory frame to the next, counted from the first frame of an object.
-            max_memory_frames: maximum number of memory frames, not counting the previous frame. When this number is exceeded,
-                the oldest frame except the first one is dropped. None: no maximum. 1: only the first frame is kept.
-            objects_per_batch: maximum number of objects to compute at once. None: 4, or 1 on a CPU, where a larger number only
-                increases memory use.
+            max_memory_frames: maximum number of memory frames, not counting the previous frame. When the maximum is exceeded,
+                the oldest frame other than the first is dropped. None means no maximum. With a maximum of 1, only the first
+                frame is kept.
+            objects_per_batch: maximum number of objects to compute at once. None means 4, or 1 on a CPU, where a larger number
+                only increases memory use.
             winograd: whether to compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by
-                about 1e-4. None: only in float32 on a CPU, where it is faster.
-            independent: whether to segment each object as if it were the only one, so that objects may overlap. The frame is
-                still encoded only once.
-            fused: whether to run three programs per frame for any number of objects, instead of five programs and four more for
-                each batch of objects. With fused programs, an accelerator waits less for the host, but the programs are
-                compiled for each number of objects. None: True except on a CPU.
+                about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where the algorithm is faster.
+            independent: whether to segment each object as if there were no other objects, so that objects may overlap. Each
+                frame is still encoded only once.
+            fused: whether to run three fused programs per frame for any number of objects. Without fused programs, a frame
+                takes five programs, and four more programs for each batch of objects. With fused programs, an accelerator waits
+                less for the host, but the programs are compiled for each number of objects. None means True, except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -81,7 +82,7 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if not config.backbone.has_norm:  # otherwise, convolutions would cast their parameters for each frame
+        if not config.backbone.has_norm:  # cast once, because convolutions would cast for each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
@@ -96,7 +97,7 @@ class Segmenter:
 
         Args:
             frame: the first frame, `[H,W,3]`.
-            mask: ids of the objects in the first frame, `[H,W]`. None: there are no objects yet.
+            mask: ids of the objects in the first frame, `[H,W]`, or None if there are no objects yet.
 
         Returns:
             The state before the second frame.
@@ -123,17 +124,18 @@ class Segmenter:
 
         Args:
             state: the state that was returned for the previous frame.
-            frame: the next frame. It must have the same size as the previous one.
+            frame: the next frame, which must have the same size as the previous frame.
             mask: ids of objects, given for this frame. New ids start new objects. Where the mask is not 0, it replaces the
                 prediction, for new and existing ids.
             donate: whether to reuse the buffers of `state`, which is then invalid.
-            query: the result of `encode` for `frame`. None: `step` encodes the frame.
+            query: the result of `encode` for `frame`. If `query` is None, `step` encodes the frame.
 
         Returns:
             The new state, and the result for this frame.
 
         Raises:
-            ValueError: a shape, type or value does not match the description of the class, or the size of the frame differs.
+            ValueError: a shape, type or value does not match the description of the class, or the size of the frame differs
+                from the size of the previous frame.
         """
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
@@ -154,7 +156,7 @@ class Segmenter:
         return state, Result(labels, shown, logits, state.ids)
 
     def encode(self, frame: Num[Array | np.ndarray, "H W 3"]) -> Query:
-        """Encodes a frame for `step`. This saves time if a frame is segmented several times.
+        """Encodes a frame for `step`, which saves time if a frame is segmented several times.
 
         Raises ValueError if the frame does not match the description of the class.
         """
@@ -168,20 +170,20 @@ class Segmenter:
     ) -> Iterator[Result]:
         """Segments a video, given the mask of its first frame.
 
-        Frames are streamed: while the device computes one frame, the next one is fetched. Therefore, each result is delayed by
-        one frame. For a live camera, call `step` instead.
+        Frames are streamed: while the device computes one frame, the next frame is fetched. Streaming delays each result
+        by one frame. For a live camera, call `step` instead of `run`.
 
         Args:
             frames: the frames, `[H,W,3]` each.
-            mask: ids of the objects in the first frame. None: there are no objects yet.
+            mask: ids of the objects in the first frame, or None if there are no objects yet.
             later: a mapping from the indices of later frames to masks given for them, with the same meaning as in `step`.
 
         Yields:
             A result for each frame after the first.
 
         Raises:
-            ValueError: `init` or `step` raises it, or a key of `later` is not the index of a frame after the first. An index
-                after the last frame is reported only when all frames have been segmented.
+            ValueError: `init` or `step` rejects an argument, or a key of `later` is not the index of a frame after the first.
+                An index after the last frame is reported only when all frames have been segmented.
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
@@ -196,7 +198,7 @@ class Segmenter:
             state, result = self.step(state, upcoming, later.get(int(state.index) + 1), donate=True)
             upcoming = next(frames, None)
             yield result
-            del result  # with many objects, this array is large, and the next frame needs the memory
+            del result  # with many objects, this result is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
             raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
@@ -213,8 +215,8 @@ class Segmenter:
             masks: for each video, the ids of the objects in its first frame, `[H,W]`. The ids may differ between videos.
 
         Yields:
-            A result for each frame after the first, until the longest video ends. The first axis of its arrays is the video.
-            For videos that have ended, the values are undefined.
+            A result for each frame after the first, until the longest video ends. In each result, the first axis of the arrays
+            is the video. For videos that have ended, the values in a result are undefined.
 
         Raises:
             ValueError: a shape, type or value does not match the description, or a video has no frames.
@@ -266,9 +268,9 @@ class Segmenter:
     def _segment(
         self, state: State, frame: jax.Array, donate: bool, query: Query | None
     ) -> tuple[tuple[ObjectGroup, ...], jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Encodes the last frame into memory, then reads the memory for this frame.
+        """Encodes the last frame into memory, then reads the memory for the new frame.
 
-        Returns the groups after this frame, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of the
+        Returns the groups after the new frame, the probabilities `[V,K+1,H,W]`, and the labels, probabilities and logits of the
         result.
         """
         groups, rooms, slots = zip(*(self._make_room(group, donate) for group in state.groups), strict=True)
@@ -310,7 +312,7 @@ class Segmenter:
         Returns the probabilities for the next state, and the labels, probabilities and logits of the result.
         """
         logits = compiled.combine(p, self.independent)
-        p.clear()  # with many objects, this array is as large as the logits
+        p.clear()  # with many objects, the arrays in `p` are as large as the logits
         probs, labels = compiled.decide(logits, ids, self.independent)
         if ids.ndim > 1:
             return probs, (labels, probs, logits)
@@ -328,11 +330,11 @@ class Segmenter:
             return group, self._room(min(FIRST_CAPACITY, most), 1), 0
         drop = False
         if self.max_memory_frames is not None and kept > self.max_memory_frames:
-            drop = kept > 2  # slots 0, 1, 2, ... are used; with two slots, the previous frame overwrites slot 1 anyway
+            drop = kept > 2  # if only slots 0 and 1 are used, the previous frame overwrites slot 1, so no frame is dropped
             kept -= 1
         if kept == bank.capacity:
             full, bank = bank, compiled.grow(bank)
-            if donate:  # release the old bank before programs for the larger one are compiled
+            if donate:  # release the old bank before programs for the larger bank are compiled
                 for buffer in (full.key_s16, full.value_s16, full.centres):
                     if isinstance(buffer, jax.Array):  # a saved state may contain NumPy arrays
                         buffer.delete()

@@ -11,9 +11,9 @@ from hmmn_jax.model.memory import MemoryBank
 
 
 class ObjectGroup(struct.PyTreeNode):
-    """Objects that were first given for the same frame. They share a memory bank and have consecutive channels."""
+    """Objects with consecutive channels that were first given for the same frame and share a memory bank."""
 
-    start: int  # index of the frame for which their masks were given
+    start: int  # index of the frame for which the masks of the objects were given
     first: int  # channel of the first object; the background is channel 0
     size: int  # number of objects
     kept: int  # number of memory frames kept so far
@@ -23,14 +23,15 @@ class ObjectGroup(struct.PyTreeNode):
 class State(struct.PyTreeNode):
     """The state of a video between two steps.
 
-    This is a pytree whose counters are Python integers. It can be stored, copied and pickled. Arrays are on the device; a saved
-    state may contain NumPy arrays instead.
+    A state is a pytree whose counters are Python integers. States can be stored, copied and pickled. The arrays of a state are
+    on the device; a saved state may contain NumPy arrays instead.
 
     Attributes:
         index: index of the last frame.
         frame: the last frame, `[V,H,W,3]`. V is 1, or the number of videos in `Segmenter.run_together`.
         probs: probabilities for the last frame, `[V,K+1,H,W]`; channel 0 is the background.
-        ids: the id of each channel in the caller's masks, `[K+1]`; 0 for the background. For several videos, `[V,1,1,K+1]`.
+        ids: the id of each channel in the caller's masks, which is 0 for the background. The shape of `ids` is `[K+1]`, or
+            `[V,1,1,K+1]` for several videos.
         groups: the objects with their memory banks.
     """
 
@@ -47,11 +48,11 @@ class Result(NamedTuple):
     In results of `Segmenter.run_together`, arrays have an additional first axis for the videos.
 
     Attributes:
-        mask: the id of each pixel, uint8 `[H,W]`, or uint16 if an id is above 255. For independent objects, bool masks
-            `[K,H,W]` in the order of `ids[1:]`.
-        probs: probabilities of the background and the objects, `[K+1,H,W]`. A mask that was given for this frame is included.
+        mask: the id of each pixel, uint8 `[H,W]`, or uint16 if an id is above 255. For independent objects, `mask` contains
+            bool masks `[K,H,W]` in the order of `ids[1:]`.
+        probs: probabilities of the background and the objects, `[K+1,H,W]`, including a mask that was given for this frame.
         logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given for this frame. For independent
-            objects, these are the logits of a sigmoid for each object, and 0 for the background.
+            objects, `logits` contains the logits of a sigmoid for each object, and 0 for the background.
         ids: the id of each channel, `[K+1]`.
     """
 

@@ -1,4 +1,7 @@
-"""Defines `HMMNConfig`, the sizes and options of the network. It is hashable, so it can be a static argument of `jax.jit`."""
+"""Defines `HMMNConfig`, the dimensions and options of the network.
+
+`HMMNConfig` is hashable, so it can be a static argument of `jax.jit`.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,36 +12,39 @@ from hmmn_jax.model.layers import Compute
 from hmmn_jax.model.sizes import WIDEST, is_finite, is_size
 
 DTYPES = ("bfloat16", "float32", "float64")
-_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # in version 0.1, these were fields of `HMMNConfig`
+_OF_RESNET = {field.name for field in dataclasses.fields(ResNet)}  # fields that `HMMNConfig` had in version 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class HMMNConfig:
-    """The sizes and options of HMMN. The default values describe the published network.
+    """The dimensions and options of HMMN. The default values describe the published network.
 
     Attributes:
         backbone: the backbone, which computes features at strides 4, 8 and 16. The memory encoder and the query encoder have
             separate backbones.
-        normalise_keys: whether to subtract the mean over the frame from the keys and to scale them to a learned length. This is
-            for training from scratch and is not in the paper. With it, cells match similar cells from the first step, and
-            affinities stay in a range that suits a softmax.
-        key_dim_s16: number of channels of the memory and query keys at stride 16; likewise `key_dim_s8` and `key_dim_s4`.
-        value_dim_s16: number of channels of the memory and query values at stride 16; likewise `value_dim_s8` and
-            `value_dim_s4`.
+        normalise_keys: whether to subtract the mean over the frame from the keys and to scale them to a learned length.
+            Normalised keys are for training from scratch and are not in the paper. With normalised keys, cells match similar
+            cells from the first step, and affinities stay in a range that suits a softmax.
+        key_dim_s16: number of channels of the memory and query keys at stride 16.
+        key_dim_s8: number of channels of the keys at stride 8.
+        key_dim_s4: number of channels of the keys at stride 4.
+        value_dim_s16: number of channels of the memory and query values at stride 16.
+        value_dim_s8: number of channels of the memory values at stride 8.
+        value_dim_s4: number of channels of the memory values at stride 4.
         decoder_dim: number of channels in the decoder.
         use_kernel: whether to weight the stride-16 read by the kernel.
-        window: side length, in cells, of the window in which the arg-max of the kernel is searched; must be odd.
+        window: odd side length, in cells, of the window in which the arg-max of the kernel is searched.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation with age. For a slot that is `age` slots older than the previous frame,
             the standard deviation is `sigma * (sigma_growth * age + 1)`.
-        kernel_in_training: whether to use the kernel in training, too. This is for training from scratch: the kernel restricts
-            matching to nearby cells while features are not yet distinctive. Its arg-max has no gradient.
+        kernel_in_training: whether to use the kernel in training, too. In training from scratch, the kernel restricts matching
+            to nearby cells while features are not yet distinctive. The arg-max of the kernel has no gradient.
         use_topk_read: whether to read the memory at strides 8 and 4.
         k_s8: number of selected coarse cells that each query cell reads at stride 8.
         k_s4: number of selected coarse cells that each query cell reads at stride 4.
-        dtype: compute dtype: "bfloat16", "float32" or "float64". None: the dtype of the variables.
+        dtype: compute dtype, "bfloat16", "float32" or "float64". None means the dtype of the variables.
         winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, which is faster on a CPU and has
-            errors up to 1e-4. For inference only.
+            errors up to 1e-4. Winograd's algorithm is only for inference.
         remat: whether to recompute each block of the backbones and the decoder in the backward pass instead of storing its
             activations.
 
@@ -99,7 +105,7 @@ class HMMNConfig:
     def from_dict(cls, fields: Mapping[str, Any]) -> "HMMNConfig":
         """Creates a config from the result of `to_dict`. Missing fields get their default values.
 
-        Sizes of a ResNet may be at the top level, as in version 0.1.
+        The dimensions of a ResNet may be at the top level of `fields`, as in version 0.1.
 
         Raises:
             ValueError: a field is unknown, or a value is invalid.

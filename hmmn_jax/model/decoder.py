@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """The keys of the current frame and its contributions to the decoder, `[b,h,w,c]` each. All objects share them."""
+    """The keys of a frame and its contributions to the decoder, `[b,h,w,c]` each. All objects share these arrays."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None
@@ -48,8 +48,8 @@ class ResBlock(nn.Module):
         """Applies the block, which does not change the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(x, relu=True)
-        # The branch is initialised to zero. Otherwise, activations would grow over five consecutive sums, because there is no
-        # normalisation.
+        # The branch is initialised to zero, because the decoder has no normalisation, and activations would otherwise grow over
+        # five consecutive sums.
         return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
@@ -107,8 +107,8 @@ class Refine(nn.Module):
         Args:
             x: the map of each object at the previous stride.
             skip: the output of `conv_skip`.
-            readout: the readout of the fine memory; None: there is no fine memory.
-            keep: whether each sample uses its fine memory; None: all samples do.
+            readout: the readout of the fine memory, or None if there is no fine memory.
+            keep: whether each sample uses its fine memory. None means that all samples use their fine memories.
         """
         s = skip[:, None]
         if readout is not None:
@@ -127,7 +127,7 @@ class Decoder(nn.Module):
         self.conv_readout = ReadoutConv(self.config)
         self.res_s16 = _res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
-        # The initial values are small, so that training starts near p = 0.5. Near 0 and 1, there is almost no gradient.
+        # The initial weights are small, so that training starts near p = 0.5. Near p = 0 and p = 1, the gradient is almost 0.
         self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
 
     def share(self, features: QueryFeatures) -> Query:
@@ -144,8 +144,8 @@ class Decoder(nn.Module):
     def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
         """Computes the probability of each object separately, in at least float32.
 
-        The two columns of `keep` indicate which samples use the fine memory at stride 8 and at stride 4. None: all samples use
-        both.
+        The two columns of `keep` indicate which samples use the fine memory at stride 8 and at stride 4. If `keep` is None, all
+        samples use the fine memory at both strides.
         """
         keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
         x = _per_object(self.conv_readout, readout.s16) + query.shared_s16[:, None]

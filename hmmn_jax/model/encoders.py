@@ -97,7 +97,7 @@ class MemoryEncoder(nn.Module):
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the frame to be segmented. Its only input is RGB."""
+    """Encodes the frame to be segmented. The only input of the query encoder is RGB."""
 
     config: HMMNConfig
 
@@ -137,6 +137,9 @@ def sum_objects(probs: Float[Array, "b o1 h w"]) -> Float[Array, "b 1 h w"]:
 def split_range(
     probs: Float[Array, "b o1 h w"], union: Float[Array, "b 1 h w"], start: int | Int[Array, ""], size: int
 ) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
-    """Like `split_objects`, but only for the `size` objects from index `start`. `union` is the result of `sum_objects`."""
+    """Does the same as `split_objects` for only the `size` objects from index `start`.
+
+    `union` is the result of `sum_objects`.
+    """
     mask = jax.lax.dynamic_slice_in_dim(probs, start + 1, size, axis=1)
     return mask, jnp.clip(union - mask, 0, 1)

@@ -1,4 +1,4 @@
-"""Folds BatchNorm into the preceding convolutions for inference. This reduces memory traffic; the function stays the same."""
+"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic without changing the function."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,11 +19,12 @@ def fold_norms(
     Args:
       variables: variables of a module, by collection.
       convolutions: a dict from the path of each BatchNorm to the paths of the convolutions whose sum it normalises. The kernels
-        of these convolutions are scaled, and the first one gets a bias.
+        of the convolutions are scaled, and the first convolution gets a bias.
       epsilon: epsilon of the BatchNorm layers.
 
     Returns:
-      The variables without these BatchNorm layers, as NumPy arrays of the same dtype. All other variables are unchanged.
+      The variables without the folded BatchNorm layers, as NumPy arrays of the same dtype. Variables of other layers are
+      unchanged.
     """
     flat = {path: np.asarray(leaf) for path, leaf in flax.traverse_util.flatten_dict(variables).items()}
     folded = {path: leaf for path, leaf in flat.items() if path[1:-1] not in convolutions}

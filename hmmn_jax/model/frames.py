@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, Num
 
 STRIDE = 16
 
-# 1/255 is split into a number with 16 significant bits, whose product with an 8-bit number is exact in float32, and the
-# remainder.
+# The sum of _HIGH and _LOW is 1/255. _HIGH has 16 significant bits, so the product of _HIGH and an 8-bit number is exact in
+# float32.
 _HIGH = np.float32(np.round(2.0**23 / 255) / 2.0**23)
 _LOW = np.float32(1 / 255 - float(_HIGH))
 
@@ -17,8 +17,8 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
     """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats must already be in [0, 1] and are returned unchanged.
 
     Under jit, XLA replaces x / 255 with x * (1 / 255), which differs by one ulp for half of all values and changes logits by
-    3e-6. The sum below is the correctly rounded quotient for each of the 256 values. Unlike a lookup table, it needs no gather
-    on an accelerator.
+    3e-6. The sum of two products in this function is the correctly rounded quotient for each of the 256 values. Unlike a lookup
+    table, the sum needs no gather on an accelerator.
     """
     if jnp.issubdtype(frame.dtype, jnp.floating):
         return frame
@@ -29,7 +29,7 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 def stride_padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Returns the padding ((top, bottom), (left, right)) that makes both sides multiples of 16.
 
-    The frame is centred. If the padding of a side is odd, its smaller part is at the top or left.
+    The frame is centred. If the total padding of an axis is odd, the smaller part is at the top or left.
     """
     more_rows, more_columns = -height % STRIDE, -width % STRIDE
     return (more_rows // 2, more_rows - more_rows // 2), (more_columns // 2, more_columns - more_columns // 2)

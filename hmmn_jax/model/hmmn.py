@@ -1,4 +1,4 @@
-"""Defines the network, `HMMN`. It encodes frames and their masks as memory, and reads this memory to segment the next frame."""
+"""Defines `HMMN`, the network that encodes frames and their masks as memory and reads this memory to segment the next frame."""
 
 from typing import Any, NamedTuple
 
@@ -35,8 +35,8 @@ class HMMN(nn.Module):
 
     Methods are pure functions of the variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB images of any
     size, either uint8 or float in [0, 1]. In probabilities, channel 0 is the background. Between frames, probabilities are
-    passed on without an arg-max. The collections of variables are "params", which are trained, and "batch_stats" and
-    "constants", which are not trained but are part of a checkpoint.
+    passed on without an arg-max. The variables in the collection "params" are trained. The collections "batch_stats" and
+    "constants" are not trained but are part of a checkpoint.
     """
 
     config: HMMNConfig = HMMNConfig()
@@ -47,10 +47,11 @@ class HMMN(nn.Module):
         self.decoder = Decoder(self.config)
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
-        """Initialises the variables at random. Their shapes do not depend on the size of frames.
+        """Initialises the variables at random. The shapes of the variables do not depend on the size of frames.
 
-        Layers that exist in both encoders get the same values, as with the ImageNet weights in the paper. Therefore, keys of
-        similar patches match from the first step. With two different random encoders, they would not.
+        Layers that exist in both encoders get the same values, as with the ImageNet weights in the paper. With equal values,
+        keys of similar patches match from the first step. With two different random encoders, keys of similar patches would not
+        match.
 
         Args:
             key: a random key, as from `jax.random.key`.
@@ -108,13 +109,15 @@ class HMMN(nn.Module):
         use_kernel: bool | None = None,
         return_affinity: bool = False,
     ) -> Segmentation:
-        """Segments a frame, given a memory bank whose last frame is the previous frame. This is one step in the paper's method.
+        """Segments a frame, given a memory bank whose last frame is the previous frame.
+
+        A call of this method is one step of the paper's method.
 
         Args:
             frame: RGB image, uint8 or float in [0, 1].
             bank: the memory bank, such as `bank_of(memory)`.
-            count: number of filled slots. None: all slots are filled.
-            valid: whether each object exists. The others are padding and are ignored.
+            count: number of filled slots. None means that all slots are filled.
+            valid: whether each object exists. Objects that do not exist are padding and are ignored.
             keep: in training, whether each sample uses its fine memory at strides 8 and 4.
             use_kernel: if given, overrides `use_kernel` in the config.
             return_affinity: whether to return the normalised stride-16 affinity, `[b,o,q,T,n]`, too.
@@ -135,16 +138,17 @@ class HMMN(nn.Module):
     ) -> Float[Array, "b t o1 H W"]:
         """Computes the logits for training: segments each of the t = T - 1 frames after the first, using all earlier frames.
 
-        The memory is the same as in inference: the first and the previous frame at all strides, and the frames between them at
-        stride 16. The soft prediction of each frame is encoded into the memory, and gradients flow through it. The kernel is
-        not used unless `kernel_in_training` is set, because its arg-max has no gradient and the frames are not adjacent.
+        As in inference, the memory contains the first and the previous frame at all strides, and the frames between these two
+        at stride 16. The soft prediction of each frame is encoded into the memory, and gradients flow through the prediction.
+        The kernel is not used unless `kernel_in_training` is set, because the arg-max of the kernel has no gradient and the
+        frames are not adjacent.
 
         Args:
           frames: RGB images, uint8 or float in [0, 1]; T is at least 2 (3 in the paper).
           first_mask: one-hot mask of frame 0; channel 0 is the background, and objects that are padding are 0 everywhere.
-          valid: whether each object exists; the others are padding.
-          keep: whether the fine memory is used, for each sample, frame (1, 2, ...) and stride (8, 4). If it is dropped, other
-            activations are not rescaled.
+          valid: whether each object exists. Objects that do not exist are padding.
+          keep: whether the fine memory is used, for each sample, frame (1, 2, ...) and stride (8, 4). If the fine memory is not
+            used, other activations are not rescaled.
         """
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
         bank = bank_of(self.memorize(frames[:, 0], first_mask))

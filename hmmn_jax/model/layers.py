@@ -25,7 +25,7 @@ class Compute:
     """The compute dtype and options of layers that do not affect their parameters.
 
     Attributes:
-      dtype: compute dtype, such as "bfloat16"; None: the dtype of the parameters.
+      dtype: compute dtype, such as "bfloat16". None means the dtype of the parameters.
       winograd: whether 3x3 convolutions may use Winograd's algorithm.
       remat: whether to recompute blocks of layers in the backward pass instead of storing their activations.
     """
@@ -39,7 +39,7 @@ class Compute:
         return jnp.dtype(self.dtype or parameter.dtype)
 
     def block(self, module: type[nn.Module]) -> type[nn.Module]:
-        """Returns the module. If `remat` is set, its activations are recomputed in the backward pass."""
+        """Returns the module. If `remat` is set, the module's activations are recomputed in the backward pass."""
         return nn.remat(module) if self.remat else module
 
 
@@ -89,9 +89,9 @@ class Conv(nn.Module):
     def weights(self, inputs: int, norm: Affine | None = None) -> Weights:
         """Returns the kernel and the bias in the compute dtype, for this number of input channels.
 
-        If `norm` is given, it is applied to the output of a convolution without bias by folding it into the kernel and a bias.
-        The result is the same, but this needs only one pass over the feature map. In training, the norm then stores no
-        activations for its gradient.
+        If `norm` is given, it is folded into the kernel and a bias instead of being applied to the output of a convolution
+        without bias. Folding does not change the result and needs only one pass over the feature map. In training, a folded
+        norm stores no activations for its gradient.
         """
         shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else inputs, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -144,9 +144,9 @@ class Kernel(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm that uses stored statistics, even in training. Its scale and bias are trained.
+    """BatchNorm that uses stored statistics, even in training, and has a trained scale and bias.
 
-    The variable `count` is PyTorch's `num_batches_tracked`. It is stored only for lossless conversion back to PyTorch.
+    The variable `count` is PyTorch's `num_batches_tracked`, stored only for lossless conversion back to PyTorch.
     """
 
     epsilon: float = NORM_EPSILON

@@ -38,9 +38,9 @@ class KernelRead(NamedTuple):
 
     Attributes:
         readout: the values that were read, `[b,o,h,w,v]`.
-        log_affinity: logarithm of the unnormalised affinity to the first and the previous frame, including the kernel. Its
-            shape is `[b,o,q,2*n]`, or `[b,o,q,n]` if there is only one slot; it is -inf for a frame that does not exist. The
-            top-k selection uses it.
+        log_affinity: logarithm of the unnormalised affinity to the first and the previous frame, including the kernel. The
+            shape is `[b,o,q,2*n]`, or `[b,o,q,n]` if there is only one slot. Values are -inf for a frame that does not exist.
+            The top-k selection uses `log_affinity`.
         centres: the kernel centre of each memory cell, as the flat index of a query cell, int32 `[b,o,t,n]`; undefined in empty
             slots.
         affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, which is 0 in empty slots; None unless requested.
@@ -123,24 +123,24 @@ def kernel_guided_read(
 ) -> KernelRead:
     """Reads the stride-16 memory (paper, section 3.2) with a softmax over all memory cells, each weighted by a kernel.
 
-    The frames between the first and the previous one are processed one after the other with a running softmax. Therefore, no
-    array has the size of the affinity to the whole memory, and with a traced `count`, only filled slots are processed. For
-    reverse-mode gradients, `count` must not be traced; in training, it is not.
+    The frames between the first and the previous frame are processed one after the other with a running softmax, so no
+    array has the size of the affinity to the whole memory. With a traced `count`, only filled slots are processed. Reverse-mode
+    gradients require a `count` that is not traced. Training uses a `count` that is not traced.
 
     Args:
         keys: keys of the t slots. Slot 0 is the first frame; the last filled slot is the previous frame.
         values: values of the t slots.
         query_key: key of the frame to segment.
         centres: kernel centres of the memory cells after the previous frame. The entry for the last filled slot is not used.
-            None: a new video.
-        count: number of filled slots. None: all slots are filled.
+            None means a new video.
+        count: number of filled slots. None means that all slots are filled.
         use_kernel: whether to use the kernel.
         window: side length of the window of the arg-max, in cells.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation for each slot further back.
-        turns: number of loop iterations over the frames between the first and the previous one, at least `count - 2`. Results
-            of surplus iterations are ignored. None: exactly as many iterations as needed. On a GPU, a loop with a traced length
-            waits for the host in each iteration; a loop with a static length does not.
+        turns: number of loop iterations over the frames between the first and the previous frame, at least `count - 2`. Results
+            of surplus iterations are ignored. None means exactly as many iterations as needed. On a GPU, a loop with a traced
+            length waits for the host in each iteration, unlike a loop with a static length.
         return_affinity: whether to return the normalised affinity, too.
     """
     b, o, slots, height, width, _ = keys.shape
@@ -167,7 +167,7 @@ def kernel_guided_read(
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Returns the log-affinity to an older slot, and all centres after moving those of this slot by one frame."""
+        """Returns the log-affinity to an older slot, and all centres after moving the centres of this slot by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
@@ -232,9 +232,10 @@ def kernel_guided_read(
 
 
 def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
-    """Selects the `k` best memory cells for each query cell, in descending order. Also returns which of them exist.
+    """Returns the `k` best memory cells for each query cell, in descending order, and whether each selected cell exists.
 
-    If there are fewer than `k` cells, all are selected. Cells in empty slots have log-affinity -inf and are marked as absent.
+    If there are fewer than `k` cells, all cells are selected. Cells in empty slots have log-affinity -inf and are marked as
+    absent.
     """
     best, indices = top_k(jax.lax.stop_gradient(log_affinity), min(k, log_affinity.shape[-1]))
     return indices, best > -jnp.inf
@@ -262,7 +263,7 @@ def topk_guided_read(
     indices: Int[Array, "b o q k"],
     present: Bool[Array, "b o q k"],
 ) -> Float[Array, "b o q p v"]:
-    """Reads a fine memory, but only the blocks that the stride-16 read selected (paper, section 3.3).
+    """Reads the blocks of a fine memory that the stride-16 read selected (paper, section 3.3).
 
     The memory is split into blocks, one for each coarse cell. The p fine cells of a query cell have the same candidates: the
     k * p fine cells of the k selected blocks. The readout is a weighted sum of the candidates' values, with weights from a
@@ -303,7 +304,7 @@ def read_in_chunks(
     chunks = _smallest_divisor(q, at_least=math.ceil(candidate_bytes / chunk_bytes))
 
     def gather(blocks: Array, cells: Array) -> Array:  # [b,o,m,p,c], [b,o,r,k] -> [b,o,r,k*p,c]
-        # This gathers whole blocks. take_along_axis would need an index for each element.
+        # This indexing gathers whole blocks, whereas take_along_axis would need an index for each element.
         found = jax.vmap(jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds")))(blocks, cells)
         return found.reshape(b, o, cells.shape[2], k * p, -1)
 

@@ -1,4 +1,4 @@
-"""Defines the memory bank of objects that were first given for the same frame. Its buffers have a fixed capacity."""
+"""Defines the memory bank, with buffers of a fixed capacity, of objects that were first given for the same frame."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from hmmn_jax.model.matching import to_blocks
 class FineMemory(struct.PyTreeNode):
     """Memory of the first and the previous frame at strides 8 and 4, as one block of fine cells for each stride-16 cell.
 
-    There are m = 2 * n blocks if a frame has n stride-16 cells, or m = n if the first frame is also the previous one.
+    There are m = 2 * n blocks if a frame has n stride-16 cells, or m = n if the first frame is also the previous frame.
     """
 
     key_s8: Float[Array | np.ndarray, "b o m 4 c8"]
@@ -47,13 +47,13 @@ class MemoryBank(struct.PyTreeNode):
 def bank_of(memory: Memory, centres: Int[Array, "b o t n"] | None = None) -> MemoryBank:
     """Makes a bank whose slots are the t frames of `memory`.
 
-    `centres` are the kernel centres after the last read (None: a new video).
+    `centres` are the kernel centres after the last read, or None for a new video.
     """
     b, o, t, h, w, _ = memory.key_s16.shape
     if centres is None:
         centres = jnp.zeros((b, o, t, h * w), jnp.int32)
 
-    def ends(x: Array, size: int) -> Array:  # the first and the last frame, or the only one
+    def ends(x: Array, size: int) -> Array:  # the first and the last frame, or the only frame
         blocks = to_blocks(x if t == 1 else jnp.stack([x[:, :, 0], x[:, :, -1]], axis=2), size)
         return blocks.reshape(*blocks.shape[:2], -1, *blocks.shape[4:])
 
@@ -114,7 +114,7 @@ def grow(bank: MemoryBank) -> MemoryBank:
 
 
 def drop_oldest(bank: MemoryBank) -> MemoryBank:
-    """Removes the frame in slot 1, which is the oldest one except the first frame. Later slots are shifted by one."""
+    """Removes the frame in slot 1, which is the oldest frame except the first frame. Later slots are shifted by one."""
 
     def shift(x: Array | np.ndarray) -> Array:
         return jnp.concatenate([x[:, :, :1], x[:, :, 2:], x[:, :, :1]], axis=2)

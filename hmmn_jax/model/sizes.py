@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-WIDEST, DEEPEST = 16384, 50  # maximum channels of a layer and blocks of a stage
+WIDEST, DEEPEST = 16384, 50  # maximum number of channels in a layer, and maximum number of blocks in a stage
 
 
 def is_size(value: Any, most: int = WIDEST) -> bool:

@@ -1,7 +1,7 @@
 """Reads the memory for a query. The functions in this module have no parameters.
 
-`match` reads the whole memory at stride 16. `read_fine` reads the first and the previous frame at strides 8 and 4. The results
-are used by `HMMN.decode`.
+`match` reads the whole memory at stride 16. `read_fine` reads the first and the previous frame at strides 8 and 4.
+`HMMN.decode` uses the results of `match` and `read_fine`.
 """
 
 import math
@@ -24,7 +24,7 @@ class Match(struct.PyTreeNode):
     readout: the values that were read at stride 16.
     indices: the memory cells that were selected for each stride-16 query cell, best first, as flat indices into the first and
       the previous frame; None without the top-k read.
-    present: whether each selected cell exists; cells in empty slots do not.
+    present: whether each selected cell exists. Cells in empty slots do not exist.
     affinity: normalised affinity to each memory cell; None unless requested.
     """
 
@@ -45,10 +45,10 @@ def match(
     turns: int | None = None,
     return_affinity: bool = False,
 ) -> tuple[Match, Int[Array, "b o T n"]]:
-    """Runs the kernel-guided read of the first `count` slots of a bank (None: all), and selects cells for the top-k reads.
+    """Runs the kernel-guided read of the first `count` slots of a bank, and selects cells for the top-k reads.
 
-    If given, `use_kernel` overrides the config. `turns` is passed to `kernel_guided_read`. Also returns the kernel centres of
-    the bank after this frame.
+    If `count` is None, all slots are read. If given, `use_kernel` overrides the config. `turns` is passed to
+    `kernel_guided_read`. The second result is the kernel centres of the bank after this frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),

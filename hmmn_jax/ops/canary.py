@@ -1,4 +1,4 @@
-"""Checks whether XLA computes correct results on this machine's CPU. With some releases of jaxlib, it does not."""
+"""Checks whether XLA computes correct results on this machine's CPU. Some releases of jaxlib compute wrong results."""
 
 import functools
 import importlib.metadata
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-ROWS = 40_000  # errors occur from length 32,769 on
+ROWS = 40_000  # errors occur in batches of 32,769 rows or more
 WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 
 
@@ -16,7 +16,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 def reductions_are_sound() -> bool:
     """Returns False if a reduction over a long batch is wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
 
-    This takes a fraction of a second; the result is cached.
+    The check takes a fraction of a second, and the result is cached.
     """
     matrix = jnp.eye(3)
 

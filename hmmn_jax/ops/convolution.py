@@ -1,7 +1,8 @@
 """Convolution and broadcasting with gradients that are fast on a CPU.
 
 On a CPU, XLA is slow at two gradients: the gradient of a convolution's kernel, and the gradient of values that are broadcast to
-all pixels. Here, they are replaced with matrix products on CPUs. On other devices, XLA's own gradients are used.
+all pixels. On CPUs, this module replaces these two gradients with matrix products. On other devices, this module uses XLA's own
+gradients.
 """
 
 import functools
@@ -20,9 +21,9 @@ BAND_BYTES = 8 * 2**20  # bytes of input and output to process at once; about th
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
     """Returns the padding at both ends of a side for which a kernel of `size` has ceil(side / stride) outputs.
 
-    In PyTorch, the padding is size // 2 at both ends. TensorFlow's "SAME" is as small as possible, and if it is odd, the larger
-    part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, it is 0 at the start and 1 at the end. At
-    stride 1, PyTorch and TensorFlow have the same padding for odd sizes.
+    In PyTorch, the padding is size // 2 at both ends. TensorFlow's padding "SAME" is as small as possible, and if the padding
+    is odd, the larger part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, TensorFlow's padding is 0
+    at the start and 1 at the end. At stride 1, PyTorch and TensorFlow have the same padding for odd sizes.
     """
     if not same:
         return size // 2, size // 2

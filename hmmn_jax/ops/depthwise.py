@@ -28,8 +28,8 @@ def depthwise_conv2d(
 ) -> Float[Array, "b h2 w2 c"]:
     """Computes a cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch, where k is odd.
 
-    If `same` is set, the padding is TensorFlow's "SAME", which differs if the stride is not 1. The sum over taps is in at least
-    float32.
+    If `same` is set, the padding is TensorFlow's "SAME", which differs from PyTorch's padding if the stride is not 1. The sum
+    over taps is in at least float32.
     """
     above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
     return depthwise_padded(x, kernel, stride, (above, left))
@@ -104,11 +104,11 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, paddi
 
 
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """Computes the gradient of the kernel: for each tap, the product of the shifted map and the gradient, summed over pixels.
+    """Computes the gradient of each tap of the kernel as the product of the shifted map and the gradient, summed over pixels.
 
-    Rows are processed one by one, so that a row stays in the cache for all taps. This was measured to be 4 to 10 times as fast
-    as one sum over the map for each tap. For each row, at most `ADDENDS` parts are summed; the partial sums are summed at the
-    end. Summing a whole row at once was measured to take up to twice as long in XLA.
+    Rows are processed one by one, so that a row stays in the cache for all taps. Processing by rows was measured to be 4 to 10
+    times as fast as one sum over the map for each tap. For each row, at most `ADDENDS` parts are summed; the partial sums are
+    summed at the end. Summing a whole row at once was measured to take up to twice as long in XLA.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape

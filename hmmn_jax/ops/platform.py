@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """Works like `jax.lax.platform_dependent`, but its gradient stores only the arguments.
+    """Works like `jax.lax.platform_dependent`, with a gradient that stores only the arguments.
 
     The gradient of `platform_dependent` is that of `switch`: on each platform, the forward pass also returns zeros for the
-    residuals of the other implementations. Here, the backward pass starts from the arguments and recomputes what it needs.
+    residuals of the other implementations. In `by_platform`, the backward pass recomputes its residuals from the arguments.
 
     Args:
         *arrays: positional arguments of the implementations. Arguments with a floating-point dtype get gradients.
-        default: the implementation for all other platforms.
+        default: the implementation for platforms that are not in `forms`.
         **forms: the implementation for each platform: `cpu`, `cuda`, `rocm`, `tpu`.
 
     Returns:

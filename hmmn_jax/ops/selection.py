@@ -7,17 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# Limits of XLA's top-k kernel for GPUs: maximum k, and minimum length of rows. Beyond them, XLA sorts whole rows.
+# The maximum k and the minimum length of rows in XLA's top-k kernel for GPUs. For a larger k or shorter rows, XLA sorts whole
+# rows.
 ROUND, SHORTEST = 16, 1024
 
 
 def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
     """Selects the `k` largest numbers in each row, in descending order. Equal numbers are ordered by index.
 
-    On CPUs and TPUs, this is `jax.lax.top_k`. On GPUs, for float32, this runs `jax.lax.top_k` in rounds of 16 numbers and masks
-    the selected numbers between rounds. The result is the same for all numbers, infinities and ties, with two exceptions. The
-    smallest finite number is treated as -inf. On GPUs, XLA's kernel compares numbers instead of their bits, so 0.0 and -0.0 are
-    equal, and the results for rows with NaN are undefined.
+    On CPUs and TPUs, this function is `jax.lax.top_k`. On GPUs, for float32, this function runs `jax.lax.top_k` in rounds of 16
+    numbers and masks the selected numbers between rounds. With two exceptions, the result on GPUs is the same for all numbers,
+    infinities and ties. The first exception is the lowest finite number, which is treated as -inf. The second exception is
+    XLA's kernel for GPUs, which compares numbers instead of their bits. In XLA's kernel, 0.0 and -0.0 are therefore equal, and
+    the results for rows with NaN are undefined.
     """
     whole, rounds = functools.partial(_whole, k=k), functools.partial(top_k_in_rounds, k=k)
     if k <= ROUND or x.shape[-1] < SHORTEST or x.dtype != jnp.float32:
@@ -41,7 +43,8 @@ def top_k_in_rounds(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k
     for start in range(0, k, ROUND):
         if rounds:
             _, taken = rounds[-1]
-            # Compare with each selected number. XLA fuses these comparisons into one pass; a scatter would need another pass.
+            # Mask the selected numbers by comparing indices. XLA fuses the comparisons into one pass; a scatter would need
+            # another pass.
             masks = (cells == taken[:, i : i + 1] for i in range(taken.shape[1]))
             rest = jnp.where(functools.reduce(operator.or_, masks), -jnp.inf, rest)
         rounds.append(_whole(rest, min(ROUND, k - start)))

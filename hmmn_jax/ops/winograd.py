@@ -1,9 +1,10 @@
 """Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution with a quarter of the multiplications.
 
-Such convolutions are 83 % of the arithmetic operations for a frame. On a CPU, XLA's matrix products reach the same FLOP/s as
-its direct convolution, so fewer multiplications take less time. Layers with 64 channels or more were measured to be 1.8 to 3.5
-times as fast, with errors of 3e-6 of the largest output. The output is computed in tiles of 4x4 pixels, each of which needs 6x6
-inputs: Y = A^T [(G k G^T) * (B^T x B)] A (Lavin and Gray, CVPR 2016).
+3x3 convolutions account for 83 % of the arithmetic operations for a frame. On a CPU, XLA's matrix products reach the same
+FLOP/s as XLA's direct convolution, so fewer multiplications take less time. Layers with 64 channels or more were measured to be
+1.8 to 3.5 times as fast with Winograd's algorithm, with errors of 3e-6 of the largest output. The output is computed in tiles
+of 4x4 pixels, each of which needs 6x6 inputs. The formula for a tile is Y = A^T [(G k G^T) * (B^T x B)] A (Lavin and Gray, CVPR
+2016).
 """
 
 import functools
@@ -38,8 +39,8 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
     return output / y, kernel * x * y[:, None], inputs / x
 
 
-# The transforms are computed as dense matrix products, so the points need not be integers. These points make the rounding error
-# several times smaller than 0, 1, -1, 2, -2 do.
+# The transforms are computed as dense matrix products, so the points need not be integers. With the points 0, 3/4, -3/4, 3/2
+# and -3/2, the rounding error is several times smaller than with the points 0, 1, -1, 2 and -2.
 _OUTPUT, _KERNEL, _INPUT = (matrix.astype(np.float32) for matrix in _transforms((0.0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)))
 
 
@@ -60,9 +61,9 @@ def winograd_conv3x3(
     Args:
         x: the feature map.
         kernel: the kernel.
-        bias: a bias that is added to each pixel of the output. None: 0.
-        add: a map that is added to the output. None: 0.
-        relu: whether to convolve relu(x) instead of `x`. ReLU and both sums are computed band by band.
+        bias: a bias that is added to each pixel of the output, if given.
+        add: a map that is added to the output, if given.
+        relu: whether to convolve relu(x) instead of `x`. ReLU and the sums with `bias` and `add` are computed band by band.
     """
     b, h, w, c = x.shape
     o = kernel.shape[-1]
@@ -88,7 +89,7 @@ def winograd_conv3x3(
 
 
 class _Bands(NamedTuple):
-    """Splits a map into bands of tile rows. The last band of an image may overlap the previous one; it is never smaller.
+    """Splits a map into bands of tile rows. The last band of an image may overlap the previous band but is never smaller.
 
     Attributes:
         number: number of bands per image.
@@ -116,7 +117,7 @@ class _Bands(NamedTuple):
         return min(self.tile_rows * OUT, self.size[0])
 
     def rows(self, i: int | Array) -> tuple[int | Array, Array, Bool[Array, "y 1 1"]]:
-        """Returns the image index of band `i`, its top row, and whether each of its rows is in no earlier band."""
+        """Returns the image index and the top row of band `i`, and whether each row of the band is in no earlier band."""
         image, begin = i // self.number, i % self.number * self.height
         top = jnp.minimum(begin, self.size[0] - self.height)
         return image, top, (top + jnp.arange(self.height) >= begin)[:, None, None]
@@ -141,8 +142,8 @@ class _Bands(NamedTuple):
 def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
     """Returns `values` with an artificial dependency on `x`.
 
-    Otherwise, XLA would compute the arrays that depend only on parameters at the start of the program, for all layers of a
-    network, and keep them in memory. On a CPU, an optimization_barrier does not prevent this.
+    Without this dependency, XLA would compute the arrays that depend only on parameters at the start of the program, for all
+    layers of a network, and keep them in memory. On a CPU, an optimization_barrier does not prevent the early computation.
     """
     difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
     return jnp.asarray(values) + jnp.where(jnp.isnan(difference), 0, difference)
@@ -184,7 +185,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
         tiles = jnp.pad(tiles, ((0, rows * OUT - bands.height), (0, columns * OUT - w), (0, 0)))
         tiles = tiles.reshape(rows, OUT, columns, OUT, o).transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o)
         outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles)
-        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # otherwise, XLA uses column-major order
+        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # prevents column-major order
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
     total = jax.lax.fori_loop(0, b * bands.number, band, jnp.zeros((IN * IN, c, o), x.dtype))
@@ -194,10 +195,10 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
 def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
     """Computes B^T x B for all n tiles. `x` contains the inputs of whole tiles and has 4 rows and columns more than the output.
 
-    Only the first 2 of these 4 are inputs of a tile; the others make the shapes uniform.
+    Only the first 2 of the 4 additional rows and columns are inputs of a tile. The other 2 make the shapes uniform.
     """
     rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
-    # Compute B^T x. The 6 input rows of a tile row are its own 4 rows and the first 2 rows of the next one.
+    # Compute B^T x. The 6 input rows of a tile row are its own 4 rows and the first 2 rows of the next tile row.
     own = x.reshape(rows + 1, OUT, -1, c).swapaxes(0, 1)
     overlapping = jnp.concatenate([own[:, :rows], own[: IN - OUT, 1:]])  # [6,rows,..,c]
     z = _dot(_INPUT, overlapping).reshape(IN, rows, columns + 1, OUT, c)

@@ -1,9 +1,9 @@
 """Writes and reads the checkpoints of a run.
 
-Checkpoints are written atomically in the background. The latest and the best ones are kept. Each checkpoint is a folder
-`WORKDIR/checkpoints/STEP`. Its subfolder `variables` is what `hmmn_jax.load_checkpoint(WORKDIR)` reads; `training` contains the
-rest of the state. Checkpoints are written from a copy on the host, so they do not depend on the number of devices and
-processes.
+Checkpoints are written atomically in the background. The latest and the best checkpoints are kept. Each checkpoint is a folder
+`WORKDIR/checkpoints/STEP`. `hmmn_jax.load_checkpoint(WORKDIR)` reads the subfolder `variables` of a checkpoint, and the
+subfolder `training` contains the rest of the state. Checkpoints are written from a copy on the host, so they do not depend on
+the number of devices and processes.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ DAMAGED = "damaged"  # subfolder of the workdir for checkpoints that cannot be r
 
 
 class Checkpoints:
-    """Writes the checkpoints of a workdir. As a context manager, it waits for pending writes on exit.
+    """Writes the checkpoints of a workdir. The context manager waits for pending writes on exit.
 
     A folder in `WORKDIR/checkpoints` that is not recorded as written by the run is ignored and not changed.
     """
@@ -89,7 +89,7 @@ class Checkpoints:
           Whether the state is saved: False if the folder of this step exists and was not written by the run.
 
         Raises:
-          CheckpointError: this checkpoint or the previous one cannot be written. Complete checkpoints are not changed.
+          CheckpointError: this checkpoint or the previous checkpoint cannot be written. Complete checkpoints are not changed.
         """
         self.wait()
         step = int(state.step)
@@ -112,7 +112,7 @@ class Checkpoints:
     def score(self, step: int, scores: dict[str, float]) -> None:
         """Adds validation scores to the saved checkpoint of a step, if this checkpoint still exists.
 
-        Raises CheckpointError if they cannot be written.
+        Raises CheckpointError if the scores cannot be written.
         """
         if self._writing is not None and self._writing[0] == step:
             self._writing = step, scores
@@ -143,7 +143,7 @@ class Checkpoints:
                 note(f"{folder} contains files that were changed or that this run did not write. These files are kept.")
 
     def _clear_away(self) -> None:
-        """Removes incomplete files that a killed process left, and records complete checkpoints that it did not record."""
+        """Removes incomplete files of a killed process, and records complete checkpoints that this process did not record."""
         if jax.process_index() > 0:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
@@ -166,7 +166,7 @@ class Checkpoints:
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
         try:
             yield
-        except CheckpointError:  # has a one-line message already
+        except CheckpointError:  # already has a one-line message
             raise
         except Exception as error:  # Orbax and TensorStore raise many exception types
             raise CheckpointError(self._failed(step, reason(error))) from error
@@ -242,8 +242,8 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """Reads the latest readable checkpoint of a workdir as NumPy arrays. Returns None if the workdir has no checkpoint.
 
     Later checkpoints that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not record are
-    ignored. With several processes, the first one chooses the step, and nothing is moved until all others have read the same
-    step.
+    ignored. With several processes, the first process chooses the step, and nothing is moved until all other processes have
+    read the same step.
 
     Args:
       workdir: absolute path of the workdir.
@@ -251,7 +251,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
 
     Raises:
       CheckpointError: there are checkpoints, but the first process can read none of them, or another process cannot read the
-        one that the first process chose. No checkpoint is moved.
+        checkpoint that the first process chose. Before this error, no checkpoint is moved.
     """
     state: TrainState | None = None
     damaged: dict[int, CheckpointError] = {}

@@ -11,21 +11,21 @@ from hmmn_jax.training.schedules import Schedule
 
 
 def base() -> ConfigDict:
-    """Returns the settings of STM without data sets: Adam, learning rate 1e-5, four clips per step, equally weighted pixels."""
+    """Returns the settings of STM (Adam, learning rate 1e-5, four clips per step, equal pixel weights) without data sets."""
     config = ConfigDict()
     config.model = ConfigDict(HMMNConfig().to_dict())
-    config.model.dtype = config_dict.placeholder(str)  # None: float32
+    config.model.dtype = config_dict.placeholder(str)  # None means float32
     config.data = clips()
     config.seed = 0  # seed for the initial variables and the dropout of fine memories
     config.samples = 2_000_000
     config.batch = 4  # clips per step, on all devices together
     config.micro_batches = 1  # number of equal parts in which a device processes its clips, one after the other
-    config.parallel = ""  # "pmap" or "jit"; "": pmap with one process, jit with several
-    config.devices = 0  # number of devices in all processes together; 0: all devices
-    # Numbers of objects for which a step is compiled. Each device uses the smallest one that is enough for its clips.
-    # (): only max_objects.
+    config.parallel = ""  # "pmap", "jit", or "", which means pmap for one process and jit for several processes
+    config.devices = 0  # number of devices in all processes together; 0 means all devices
+    # Numbers of objects for which a step is compiled. Each device uses the smallest number that is enough for its clips. The
+    # empty tuple means only max_objects.
     config.slots = ()
-    config.deterministic = False  # True: sums on a GPU have a fixed order; runs are bit-identical, but slower
+    config.deterministic = False  # whether sums on a GPU have a fixed order, which makes runs bit-identical but slower
 
     # b1, b2 and eps can also be set. `parts` scales the learning rate of parts of the network, for example
     # {"backbone": 0.1, "decoder": 0.0}.
@@ -34,78 +34,80 @@ def base() -> ConfigDict:
         {
             "schedule": "constant",  # constant, poly, step or cosine
             "peak": 1e-5,
-            "for_batch": 0,  # batch size for which `peak` was chosen; see `scaled_for_batch`; 0: no scaling
-            "warmup": 0,  # samples
-            "power": 0.9,  # for poly: exponent
-            "boundaries": (),  # for step: where the rate changes, as fractions of the run
-            "factor": 0.1,  # for step: factor applied at each boundary
-            "end": 0.0,  # for poly and cosine: final value, as a fraction of the peak
+            "for_batch": 0,  # batch size for which `peak` was chosen (see `scaled_for_batch`); 0 means no scaling
+            "warmup": 0,  # number of warm-up samples
+            "power": 0.9,  # exponent of poly
+            "boundaries": (),  # fractions of the run at which step changes the rate
+            "factor": 0.1,  # factor that step applies at each boundary
+            "end": 0.0,  # final value of poly and cosine, as a fraction of the peak
         }
     )
     # Between samples `start` and `end`, the fraction of pixels in the loss decreases from 1 to `share`. The pixels with the
     # largest loss in each frame are used.
     config.hardest = ConfigDict({"share": 1.0, "start": 80_000, "end": 280_000})
     config.dropout = 0.5  # probability that a Refine block ignores its fine memory
-    config.ema_decay = 0.0  # decay of the moving average of the parameters; 0: no moving average
+    config.ema_decay = 0.0  # decay of the moving average of the parameters; 0 means no moving average
 
     config.init = ""  # initial variables: a workdir, converted weights, or ImageNet weights for the backbone
     config.resume = ""  # a workdir whose last state, including step and optimizer state, is the initial state
 
-    config.log_every = 400  # samples
-    config.stop_above = 20.0  # training stops if the mean loss over `log_every` samples is larger
+    config.log_every = 400  # number of samples between two lines of metrics
+    config.stop_above = 20.0  # training stops if the mean loss over `log_every` samples exceeds this value
     config.checkpoint = ConfigDict({"every": 8000, "keep": 3, "keep_best": 1})
     config.validation = validation()
-    config.profile = ""  # START:STOP, the steps that are profiled
+    config.profile = ""  # first and last step to profile, as START:STOP
     return config
 
 
 def validation() -> ConfigDict:
     """Returns the settings of the validation during training, which computes J&F on a benchmark or on your own videos."""
     config = ConfigDict()
-    config.data = ""  # root folder of the videos; "": no validation
-    config.every = 40_000  # samples
-    config.protocol = "davis"  # "davis"; or "custom": all folders and video files, scored on the annotated frames
+    config.data = ""  # root folder of the videos; "" means no validation
+    config.every = 40_000  # number of samples between two validations
+    config.protocol = "davis"  # "davis", or "custom", which uses all folders and video files and scores annotated frames
     config.year = "2017"
     config.split = "val"
-    config.resolution = ""  # "": 480p, or the only resolution that exists
+    config.resolution = ""  # "" means 480p, or the only resolution that exists
     config.annotations = "Annotations"
-    config.sequences = ()  # names of the sequences to use; (): all sequences
-    config.late_objects = False  # with "custom": masks of later frames add new objects
-    config.order = ""  # how frame names are sorted: natural, decimal, signed or name; "": natural, or an error if ambiguous
-    config.mask_values = ""  # meaning of your own grey masks: ids or threshold; "": ids, or an error for grey levels
-    config.single_object = False  # True: all ids are one object, as in DAVIS-2016
-    config.size = 480  # shorter side of the network's input; 0: size of the frames. Scores are computed at full size
+    config.sequences = ()  # names of the sequences to use; () means all sequences
+    config.late_objects = False  # whether masks of later frames add new objects with the protocol "custom"
+    config.order = ""  # order of frame names: natural, decimal, signed or name; "" means natural, or an error if ambiguous
+    config.mask_values = ""  # meaning of your own grey masks: ids or threshold; "" means ids, or an error for grey levels
+    config.single_object = False  # whether all ids are one object, as in DAVIS-2016
+    # Shorter side of the network's input; 0 means the size of the frames. Scores are always computed at full size.
+    config.size = 480
     config.mem_every = 5
     return config
 
 
 def clips() -> ConfigDict:
-    """Returns the default settings of training clips: no data sets, and no transforms except resizing and cropping."""
+    """Returns the default settings of training clips, with no data sets and no transforms except resizing and cropping."""
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
     config.seed = 0
-    config.distinct = 0  # number of different clips, which are repeated; 0: all clips are different
-    config.workers = 0  # threads that make clips; 0: chosen automatically
+    config.distinct = 0  # number of different clips, which are repeated; 0 means that all clips are different
+    config.workers = 0  # number of threads that make clips; 0 means that the number is chosen automatically
     config.sets = ConfigDict()
     config.frames = 3  # frames per clip
-    config.size = (384, 384)  # height, width
-    config.max_objects = 5  # maximum number of objects in a clip; if there are more, some are chosen at random
+    config.size = (384, 384)  # height and width of a clip
+    config.max_objects = 5  # maximum number of objects in a clip; if there are more objects, some are chosen at random
     config.min_area = 350  # objects with fewer pixels in the first frame are ignored
     config.max_skip = ((0, 0),)  # maximum number of video frames between two frames of a clip
-    config.resize = 384  # the shorter side is resized to a random length between this and its original length
+    config.resize = 384  # the shorter side is resized to a random length between this value and the original length
     config.wander = 1.0  # how far the crop of a still image moves between frames, as a fraction of the possible range
     config.reverse = 0.0  # probability that the frames of a clip are in reverse order
     config.flip = 0.5  # probability that a clip is mirrored
-    # One transform is applied to the whole clip, then another one to each frame.
+    # One transform is applied to the whole clip, and then another transform is applied to each frame.
     config.affine = ConfigDict({"clip": affine(0.0, 0.0, 0.0), "frame": affine(0.0, 0.0, 0.0)})
     config.colour = ConfigDict({"clip": jitter(0.0, 0.0), "frame": jitter(0.0, 0.0)})
     config.grey = 0.0  # probability that a clip is converted to grey
-    config.fill = (124, 116, 104)  # colour outside the image: ImageNet's mean
+    config.fill = (124, 116, 104)  # colour outside the image, which is ImageNet's mean
     config.copy_paste = ConfigDict(
         {
             "probability": 0.0,
             "objects": (1, 3),
-            "donor_share": (0.01, 0.5),  # range of the fraction of its own image that a pasted object covers
+            # Minimum and maximum area of a pasted object, as a fraction of the image from which the object is taken.
+            "donor_share": (0.01, 0.5),
             "size": (0.2, 0.6),  # longer side of the pasted object, relative to the output's shorter side
             "zoom_limit": 2.0,
             "moving": False,  # whether objects from a video move as in that video
@@ -114,7 +116,7 @@ def clips() -> ConfigDict:
             "affine": affine(30.0, 10.0, 0.1),
         }
     )
-    config.hide = ConfigDict({"probability": 0.0, "grid": (24, 24)})  # Hide-and-Seek, as in KMN
+    config.hide = ConfigDict({"probability": 0.0, "grid": (24, 24)})  # augmentation by Hide-and-Seek, as in KMN
     return config
 
 

@@ -7,7 +7,7 @@ from hmmn_jax.training.train_state import TrainState
 
 
 class Hook:
-    """Base class of hooks. The methods are called in the first process, in the order of steps. By default, they do nothing.
+    """Base class of hooks. The methods are called in the first process, in the order of steps. By default, methods do nothing.
 
     An exception in a method ends the run, which can be resumed. A resumed run repeats the steps after its last checkpoint. A
     method must not start a computation on several processes, because only the first process calls it.
@@ -20,4 +20,4 @@ class Hook:
         """Receives each picture, such as one with the predictions of a validation."""
 
     def saved(self, state: TrainState) -> None:
-        """Receives each state that was saved as a checkpoint. Its arrays are on the devices and valid only during the call."""
+        """Receives each state that was saved as a checkpoint, as arrays on the devices that are valid only during the call."""

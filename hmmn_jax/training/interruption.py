@@ -1,4 +1,4 @@
-"""Handles SIGTERM during a run. With several processes, all must stop at the same step."""
+"""Handles SIGTERM during a run. With several processes, all processes must stop at the same step."""
 
 import signal
 from typing import Any
@@ -26,7 +26,7 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before)
 
     def is_asked(self) -> bool:
-        """Returns whether SIGTERM was received by this process, or by another one that has already announced it."""
+        """Returns whether SIGTERM was received by this process, or by another process that has already announced SIGTERM."""
         return self._asked or peers.terminated()
 
     def reached(self, step: int) -> bool:

@@ -45,7 +45,7 @@ from hmmn_jax.training.workdir import hold
 from hmmn_jax.training.writer import Writer
 
 OptimizerMaker = Callable[[optax.Schedule], optax.GradientTransformation]
-STEP_INPUTS = ("frames", "masks", "valid", "sample")  # the entries of a batch that the step uses; others are for display
+STEP_INPUTS = ("frames", "masks", "valid", "sample")  # the entries of a batch that the step uses; other entries are for display
 
 
 class RunResult(NamedTuple):
@@ -54,7 +54,7 @@ class RunResult(NamedTuple):
     origin: where the run started.
     metrics: the last training metrics that were written.
     scores: scores of the last validation; None if there was no validation.
-    interrupted: whether a signal stopped the run early. In this case, the state was saved.
+    interrupted: whether a signal stopped the run early, after which the state was saved.
     """
 
     origin: str
@@ -77,19 +77,19 @@ def train_and_evaluate(
 ) -> tuple[TrainState, RunResult]:
     """Trains until `config.samples` clips have been used. If the run was interrupted earlier, this function resumes it.
 
-    All random choices depend only on the config and the step, so a resumed run gives the same result as an uninterrupted one.
+    All random choices depend only on the config and the step, so a resumed run gives the same result as an uninterrupted run.
 
     Args:
       config: the config; `hmmn_jax/training/defaults.py` explains the fields.
-      workdir: folder of the run, local or in a bucket; it is created if missing. It will contain `config.json`, `checkpoints`,
-        `metrics.jsonl`, `tensorboard` and `pictures`.
-      batches: a function that takes a step and yields this process's batches from this step on. A batch is a dict of NumPy
+      workdir: folder of the run, local or in a bucket, which is created if missing. The run writes `config.json`,
+        `checkpoints`, `metrics.jsonl`, `tensorboard` and `pictures` to the workdir.
+      batches: a function that takes a step and yields this process's batches, starting at this step. A batch is a dict of NumPy
         arrays; see `train_step`.
-      validation: annotated videos for validation, as returned by `find_validation`; empty: no validation.
+      validation: annotated videos for validation, as returned by `find_validation`. Without videos, there is no validation.
       logged: a dict from names to schedules of the data; their values are written with the metrics of each step.
       loss: loss of each frame; the default is cross-entropy.
-      optimizer: a function that makes the optimizer from the learning rate schedule; it replaces `config.optimizer`. A resumed
-        run needs the same loss and optimizer; a different optimizer is detected only if the structure of its state differs.
+      optimizer: a function that makes the optimizer from the learning rate schedule and replaces `config.optimizer`. A resumed
+        run needs the same loss and optimizer. A different optimizer is detected only if the structure of its state differs.
       hooks: hooks to call during the run.
       takeover: whether to take over the workdir from a process that may still be running.
 
@@ -98,7 +98,7 @@ def train_and_evaluate(
 
     Raises:
       ConfigError: the config is invalid or differs from the config of the resumed run, or another run is writing to the
-        workdir. Nothing was written.
+        workdir. If ConfigError is raised, nothing was written.
       DataError: the workdir contains files that no run of this program recorded, or is not writable.
       CheckpointError: the initial checkpoint does not exist, or a checkpoint cannot be written.
       DivergedError: the loss is not finite, or its mean over `log_every` samples exceeds `stop_above`.
@@ -126,9 +126,9 @@ def train_and_evaluate(
         if begun:
             require_shared(workdir, guard, "--workdir")
 
-        # --- Find the initial state: from this workdir, from another run, from given variables, or from random variables. ---
+        # --- Find the initial state in this workdir or another run, or create it from given or random variables. ---
         new = not config.resume and not resumed
-        data = batches(0) if new else None  # opened first, so that missing data is reported before anything is compiled
+        data = batches(0) if new else None  # opens data first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
         data = data or batches(first)  # the step determines the position in the data
@@ -168,7 +168,7 @@ def train_and_evaluate(
         for step in () if interrupted else range(first + 1, total + 1):
             if guard is not None:
                 guard.require()
-            # --- Start the step. Its metrics are fetched while the next step runs. ---
+            # --- Start the step. The metrics of a step are fetched while the next step runs. ---
             if traced and step == traced[0]:
                 monitor.flush()
                 trace.start()
@@ -182,7 +182,7 @@ def train_and_evaluate(
                 trace.stop()
             if step == first + 1:
                 monitor.flush()
-                monitor.restart_clock()  # excludes compilation
+                monitor.restart_clock()  # excludes the time of compilation
                 monitor.say(peak_memory())
                 peers.save_on_termination()  # before the first step, there is nothing to save
 

@@ -16,14 +16,14 @@ def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
 
 
 def read_lines(workdir: AnyPath) -> list[bytes]:
-    """Reads the lines of the file without parsing them. Each one ends with its newline; no other characters separate lines."""
+    """Reads the lines of the file without parsing them. Each line ends with its newline; no other characters separate lines."""
     path = workdir / METRICS_FILE
     with bucket_errors(path):
         return list(io.BytesIO(path.read_bytes())) if path.exists() else []
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """Parses a line. Returns None if it is not a JSON object with an integer "step"."""
+    """Parses a line. Returns None if the line is not a JSON object with an integer "step"."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

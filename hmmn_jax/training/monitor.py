@@ -27,22 +27,23 @@ MEANS = (
 class Monitor:
     """Fetches the metrics of each step one step later, while the device runs the next step.
 
-    As a context manager, it closes the progress bar on exit.
+    The context manager closes the progress bar on exit.
     """
 
     def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float | int):
         """Starts the clock.
 
         Args:
-          writer: writes the metrics. If training diverges, the batch of that step is saved in the writer's workdir.
+          writer: the writer of the metrics. If training diverges at a step, the batch of this step is saved in the writer's
+            workdir.
           first: number of completed steps.
           total: total number of steps.
           batch: clips per step.
           every: number of samples between two lines of metrics.
-          stop_above: training is stopped as diverged if the mean loss over this interval is larger.
+          stop_above: maximum mean loss over `every` samples. If the mean loss is larger, training is stopped as diverged.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
-        self.last: dict[str, float] = {}  # the last line that was written
+        self.last: dict[str, float] = {}  # the last line of metrics that was written
         self._pending: tuple[int, Batch, Metrics, dict[str, float]] | None = None
         self._interval: list[dict[str, float]] = []
         self.restart_clock()

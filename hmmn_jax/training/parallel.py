@@ -22,7 +22,7 @@ def some_devices(count: int) -> list[jax.Device]:
     """Returns the first devices of each process, `count` in total, or all devices if `count` is 0.
 
     Raises:
-      ConfigError: there are fewer devices, or `count` is not a multiple of the number of processes.
+      ConfigError: there are fewer than `count` devices, or `count` is not a multiple of the number of processes.
     """
     if not count:
         return jax.devices()
@@ -41,10 +41,10 @@ class Parallel:
     call `state, metrics = step(state, parallel.shard(batch))` for each batch. The old state is donated: its buffers are invalid
     afterwards.
 
-    kind: "pmap"; or "jit", which avoids a round trip to the host that pmap makes with several processes; or "", which selects
-      pmap with one process and jit with several.
+    kind: "pmap", "jit", or "", which selects pmap for one process and jit for several processes. With several processes, jit
+      avoids a round trip to the host that pmap makes.
     batch_size: clips per step, on all devices together.
-    devices: the devices to use, or (with jit) the devices of a topology to compile for. Default: all devices.
+    devices: the devices to use, or (with jit) the devices of a topology to compile for. None means all devices.
     state_sharding: the sharding that `replicate` uses, with which a checkpoint can be restored directly.
     """
 
@@ -70,7 +70,7 @@ class Parallel:
         self.state_sharding = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
-        """Copies arrays, which must be the same in every process, to all devices. The originals stay valid after donation."""
+        """Copies arrays, which must be the same in every process, to all devices. The original arrays stay valid."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.state_sharding, np.array(x)), tree)
 
     def shard(self, batch: Batch) -> Batch:
@@ -86,7 +86,7 @@ class Parallel:
             return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0, devices=devices)
         whole, split = PartitionSpec(), PartitionSpec(AXIS)
         mesh = self.batch_sharding.mesh
-        # check_vma is off, as in pmap. Otherwise, there would be a sum over devices for each use of a parameter.
+        # check_vma is off, as in pmap. With check_vma, there would be a sum over devices for each use of a parameter.
         mapped = jax.shard_map(step, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False)
         shardings = (self.state_sharding, self.batch_sharding)
         return jax.jit(mapped, in_shardings=shardings, out_shardings=self.state_sharding, donate_argnums=0)

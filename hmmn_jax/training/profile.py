@@ -10,7 +10,7 @@ from hmmn_jax.io.uploads import UploadedFolder
 
 
 class Profile:
-    """Traces some steps to a folder, local or in a bucket. As a context manager, it ends a running trace on exit."""
+    """Traces some steps to a folder, local or in a bucket. The context manager ends a running trace on exit."""
 
     def __init__(self, folder: AnyPath):
         self.folder = folder

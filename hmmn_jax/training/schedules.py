@@ -17,16 +17,16 @@ def at_sample(schedule: Schedule, sample: int) -> float:
 
 
 def is_due(step: int, batch: int, every: int) -> bool:
-    """Returns whether an action with an interval of `every` samples is due at the end of a step. The first step is 1."""
+    """Returns whether an action with an interval of `every` samples is due at the end of a step. Steps are numbered from 1."""
     return step * batch // every > (step - 1) * batch // every
 
 
 def scaled_for_batch(batch: int, for_batch: int) -> float:
     """Returns a factor that adapts a learning rate chosen for `for_batch` clips per step to batches of `batch` clips.
 
-    The factor is the square root of batch / for_batch. This is the rule for Adam by Malladi et al., On the SDEs and Scaling
-    Rules for Adaptive Gradient Algorithms, NeurIPS 2022, but Adam's decays are not changed. The rule was not tested with the
-    model in the HMMN paper.
+    The factor is the square root of batch / for_batch, as in the rule for Adam by Malladi et al., On the SDEs and Scaling Rules
+    for Adaptive Gradient Algorithms, NeurIPS 2022. Unlike in the rule by Malladi et al., Adam's decays are not changed. The
+    factor was not tested with the model in the HMMN paper.
     """
     return math.sqrt(batch / for_batch)
 
@@ -42,7 +42,7 @@ def learning_rate_schedule(
     factor: float = 0.1,
     end: float = 0.0,
 ) -> optax.Schedule:
-    """Returns a function of the step (from 0): linear warm-up to `peak`, then one of `SCHEDULES` over the remaining steps.
+    """Returns a function of the step (from 0), with a linear warm-up to `peak` followed by one of `SCHEDULES`.
 
     Args:
       name: "constant"; "poly", which is (1 - progress)^power; "step", which multiplies the learning rate by `factor` at each of

@@ -1,4 +1,4 @@
-"""Rules for the fields of a training config. They are checked before anything is written."""
+"""Rules for the fields of a training config, which are checked before anything is written."""
 
 import functools
 import math
@@ -24,7 +24,7 @@ Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and a descriptio
 
 
 def _number(low: float | int, high: float | int = math.inf, *, above: bool = False, below: bool = False) -> Rule:
-    """Returns the rule for a finite number from `low` to `high`. With `above` or `below`, that bound itself is excluded."""
+    """Returns the rule for a finite number from `low` to `high`. `above` excludes `low`, and `below` excludes `high`."""
     words = f"a number {'above' if above else 'from'} {low:g}" + (
         f" {'to less than' if below else 'to'} {high:g}" if high < math.inf else "" if above else " upwards"
     )
@@ -47,7 +47,7 @@ def _one_of(names: tuple[str, ...]) -> Rule:
 
 
 def _several(rule: Rule, count: int | None = None) -> Rule:
-    """Returns the rule for a tuple or list of `count` values that satisfy `rule`. None: any number of values."""
+    """Returns the rule for a tuple or list of `count` values (of any number of values if None) that satisfy `rule`."""
     words = f"a tuple of {count} values, each {rule[1]}" if count else f"a tuple of values, each {rule[1]}"
 
     def fits(value: Any) -> bool:
@@ -178,7 +178,7 @@ def require_settings(config: ConfigDict) -> None:
     """Checks each field separately. Combinations of fields are checked where the fields are used.
 
     Raises:
-      ConfigError: a field is missing or has an invalid value. The error names the first such field.
+      ConfigError: a field is missing or has an invalid value. The message names the first missing or invalid field.
     """
     for name, value, (fits, expected) in _fields(config, RULES, "config."):
         if not fits(value):

@@ -58,7 +58,7 @@ def starting_state(
     """
     like = jax.eval_shape(lambda: _fresh(model, optimizer, config))
 
-    # 1. The latest checkpoint in the workdir, if there is one.
+    # 1. The latest checkpoint in the workdir, if a checkpoint exists.
     if (state := restore_latest(workdir, like)) is not None:
         return state, f"step {int(state.step)} of this workdir"
 
@@ -82,7 +82,7 @@ def starting_state(
 
 
 def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> None:
-    """Writes `config.json`: the model config, which `load_checkpoint` reads, and the whole config under "experiment".
+    """Writes `config.json` with the model config, which `load_checkpoint` reads, and the whole config under "experiment".
 
     Raises:
       DataError: the file exists and was not written by the run, or was modified afterwards.

@@ -4,7 +4,7 @@ A batch is a dict that contains b clips of T frames:
   frames: uint8 RGB `[b,T,H,W,3]`.
   masks: uint8 ids `[b,T,H,W]`, where 0 is the background.
   valid: bool `[b,o]`, whether each of the ids 1..o is an object (True) or padding (False).
-  sample: integer `[b]`, the index of each sample in the whole run. It seeds the random numbers of the sample.
+  sample: integer `[b]`, the index of each sample in the whole run, which seeds the random numbers of the sample.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,20 +43,20 @@ def make_train_step(
 
     Args:
       config: config of the model. `dtype` is the compute dtype; `remat` saves memory but takes more time.
-      optimizer: the optimizer; see `make_optimizer`. It receives the mean gradients over devices, so clipping applies to the
-        gradients of the whole batch.
+      optimizer: the optimizer; see `make_optimizer`. The optimizer receives the mean gradients over devices, so clipping
+        applies to the gradients of the whole batch.
       learning_rate: the schedule of the optimizer, used only for the metrics.
       seed: seed for the dropout of fine memories.
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
-      hardest_share: a schedule from `hardest_share_schedule`; None: all pixels.
+      hardest_share: a schedule from `hardest_share_schedule`. None means all pixels.
       micro_batches: number of equal parts into which a device splits its batch. The parts are processed one after the other, so
-        memory is needed for only one of them.
-      ema_decay: decay of the moving average of the parameters, if the state has one.
-      axis_name: name of the axis for means over devices; None: there is only one device.
+        memory is needed for only one part at a time.
+      ema_decay: decay of the moving average of the parameters, if the state has a moving average.
+      axis_name: name of the axis for means over devices, or None if there is only one device.
       loss: loss of each frame, a function of logits, masks and the fraction of hardest pixels.
       slots: numbers of objects for which gradients are compiled, as branches of one program. Each device uses the smallest
         number that is enough for its clips, so padding to the o objects of a batch costs nothing. Devices with fewer objects
-        wait for the others. (): only o.
+        wait for the other devices. The empty tuple means only o.
 
     Returns:
       `step(state, batch) -> (state, metrics)`. The metrics are `loss`, its parts `loss_frame_1`, `loss_frame_2`, ...,
@@ -108,7 +108,8 @@ def clip_loss(
 ) -> tuple[Float[Array, ""], Float[Array, " t"], Float[Array, "b t o1 H W"]]:
     """Computes the loss of a batch.
 
-    Returns the loss, which is the sum over frames 1 to t of each frame's mean loss over clips; these means; and the logits.
+    Returns the loss, the mean loss of each frame over the clips, and the logits. The loss is the sum of the mean losses of
+    frames 1 to t.
     """
     masks, valid = batch["masks"], batch["valid"]
     ids = jnp.arange(valid.shape[1] + 1, dtype=masks.dtype)

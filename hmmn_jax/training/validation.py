@@ -32,7 +32,7 @@ class Validation(NamedTuple):
     """The results of a validation.
 
     scores: `jf`, `j` and `f` in [0, 1], as means over all objects.
-    sequences: J&F of each sequence by name; with several processes, only of the sequences of this process.
+    sequences: J&F of each sequence by name. With several processes, only the sequences of this process are included.
     sheet: a picture of predictions, one row per sequence, RGB `[H,W,3]`; None if this process had no sequence.
     """
 
@@ -42,7 +42,7 @@ class Validation(NamedTuple):
 
 
 def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Plan]:
-    """Returns a plan for each video of the config section `validation`; empty if the section has no data.
+    """Returns a plan for each video of the config section `validation`, or an empty list if the section has no data.
 
     Data in a bucket is copied to `stage`, because each validation reads the data again. If `stage` is None, the data must be
     local.
@@ -74,18 +74,20 @@ def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int
 def validate(
     segmenters: Sequence[Segmenter], plans: Sequence[Plan], size: int = 0, stop: Callable[[], bool] = lambda: False
 ) -> Validation | None:
-    """Segments videos and scores them. With several processes, each segments part of the videos; all return the same scores.
+    """Segments videos and scores them.
+
+    With several processes, each process segments part of the videos, and all processes return the same scores.
 
     Args:
-      segmenters: segmenters with the variables to validate, the i-th one on the i-th device of this process. Each idle
+      segmenters: segmenters with the variables to validate, the i-th segmenter on the i-th device of this process. Each idle
         segmenter takes the next video.
       plans: the videos, as returned by `find_validation`.
-      size: length to which the shorter side of frames is scaled; 0: no scaling. Probabilities are scaled back, and scores are
-        computed at full size.
-      stop: called after each frame; returns whether to stop.
+      size: length to which the shorter side of frames is scaled; 0 means no scaling. Probabilities are scaled back, and scores
+        are computed at full size.
+      stop: a function that is called after each frame and returns whether to stop.
 
     Returns:
-      The results, or None in all processes if one of them was stopped.
+      The results, or None in all processes if any process was stopped.
     """
     own = plans[jax.process_index() :: jax.process_count()]
     waiting = collections.deque(range(len(own)))
@@ -127,7 +129,7 @@ class _Stopped(Exception):
 
 
 def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]) -> tuple[SequenceScores, np.ndarray]:
-    """Segments and scores one video. Also returns a picture of some frames with predictions. Raises _Stopped."""
+    """Segments one video, and returns its scores and a picture of some frames with predictions. Raises _Stopped."""
     clip = plan.clip
 
     def frames() -> Iterator[np.ndarray]:

@@ -1,7 +1,8 @@
-"""Records which files a run wrote to its workdir. Only these files may be replaced or deleted.
+"""Records which files a run wrote to its workdir. Only recorded files may be replaced or deleted.
 
-`WORKDIR/record` contains the guard (`hmmn_jax.io.guard`) and the records of files that the run wrote: `run.json` for
-`config.json`, `checkpoints/STEP.json` for each checkpoint, and `pictures/...` for each picture. `run.json` is written first.
+`WORKDIR/record` contains the guard (`hmmn_jax.io.guard`) and the records of files that the run wrote. `run.json` is the record
+of `config.json` and is written first. `checkpoints/STEP.json` is the record of a checkpoint, and `pictures/...` contains the
+records of pictures.
 """
 
 import contextlib
@@ -49,7 +50,9 @@ def is_begun(workdir: AnyPath) -> bool:
 
 @contextlib.contextmanager
 def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
-    """Creates a workdir and locks it for this run. With several processes, only the first does this, and the others yield None.
+    """Creates a workdir and locks it for this run.
+
+    With several processes, only the first process creates and locks the workdir, and the other processes yield None.
 
     Args:
       workdir: workdir of the run.
@@ -57,7 +60,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
       takeover: whether to take over the workdir from a process that appears to be running.
 
     Raises:
-      ConfigError: another run is writing to the workdir, or has started there in the meantime.
+      ConfigError: another run is writing to the workdir, or has started in the workdir after the call of `is_begun`.
       DataError: the workdir is not writable.
     """
     if jax.process_index() > 0:
@@ -71,12 +74,12 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
 
 @contextlib.contextmanager
 def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
-    """Yields a temporary path to which the caller writes a file. The file is then renamed to `WORKDIR/NAME`.
+    """Yields a temporary path to which the caller writes a file, and then renames the file to `WORKDIR/NAME`.
 
     Args:
       workdir: workdir of the run.
       name: relative path of the file.
-      record: relative path of its record in `WORKDIR/record`.
+      record: relative path of the file's record in `WORKDIR/record`.
 
     Raises:
       DataError: a file with this name exists and was not written by the run or was modified afterwards, or writing fails.

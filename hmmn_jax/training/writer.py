@@ -1,4 +1,4 @@
-"""Writes the output of a run: metrics as lines of JSON, pictures as PNG files, and both for TensorBoard."""
+"""Writes the metrics of a run as lines of JSON, the pictures as PNG files, and metrics and pictures for TensorBoard."""
 
 import contextlib
 import importlib.util
@@ -22,8 +22,8 @@ from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import publish
 
-# `Board` is imported only when a run opens its files, after other errors have been reported. It imports tensorboardX, which
-# imports PyTorch if installed, and that takes seconds.
+# `Board` imports tensorboardX only when a run opens its files, after other errors have been reported. Importing tensorboardX
+# takes seconds if PyTorch is installed, because tensorboardX imports PyTorch.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
@@ -31,8 +31,8 @@ if importlib.util.find_spec("tensorboardX") is None:
 class Writer:
     """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` to a workdir and calls hooks, in the first process only.
 
-    This is a context manager. It raises DataError if writing fails. If the workdir is in a bucket, metrics are uploaded every
-    30 seconds and by `flush`.
+    A writer is a context manager whose methods raise DataError if writing fails. If the workdir is in a bucket, metrics are
+    uploaded every 30 seconds and by `flush`.
     """
 
     def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):

@@ -1,8 +1,8 @@
 """Defines the interface of backbones: `Backbone` and `BackboneModule`.
 
-A backbone consists of a frozen dataclass and a Linen module. The dataclass contains the sizes, derives from `Backbone`, and is
-registered under a name. It creates the Linen module. Encoders, BatchNorm folding and checkpoints use only this interface. See
-`docs/extend.md` for an example.
+A backbone consists of a frozen dataclass and a Linen module. The dataclass contains the dimensions of the network, derives from
+`Backbone`, and is registered under a name. The dataclass creates the Linen module. Encoders, BatchNorm folding and checkpoints
+use only the interface of backbones. See `docs/extend.md` for an example of a backbone.
 """
 
 import abc
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.model.layers import Compute
 
 Variables = dict[str, Any]  # for each collection ("params", "batch_stats", "constants"), a tree of arrays
-Path = tuple[str, ...]  # path of a leaf in the variables; starts with the collection
+Path = tuple[str, ...]  # path of a leaf in the variables, of which the first part is the collection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,12 +57,14 @@ class BackboneModule(nn.Module):
         """Computes the frame's contribution to the first layer.
 
         Args:
-            frame: RGB image in [0, 1]. It is not normalised yet, and its sides are zero-padded to multiples of 16.
+            frame: RGB image in [0, 1], not yet normalised, with sides that are zero-padded to multiples of 16.
         """
         raise NotImplementedError
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h w c"]:
-        """Computes the masks' contribution to the first layer. This and the frame's contribution add up to the layer's output.
+        """Computes the masks' contribution to the first layer.
+
+        The output of the first layer is the sum of the contributions of the frame and the masks.
 
         Args:
             masks: the probability of an object, and the probability of all other objects together.
@@ -76,7 +78,7 @@ class BackboneModule(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
-    """Base class of the frozen, hashable dataclasses that contain the sizes of a backbone.
+    """Base class of the frozen, hashable dataclasses that contain the dimensions of a backbone.
 
     In JSON, a backbone is stored as its name and fields.
     """
@@ -95,7 +97,7 @@ class Backbone(abc.ABC):
 
     @property
     def has_norm(self) -> bool:
-        """Whether there are normalisation layers. Their parameters are float32 for every compute dtype."""
+        """Whether the backbone has normalisation layers, whose parameters are float32 for every compute dtype."""
         return False
 
     def fold(self, variables: Variables) -> tuple[Variables, "Backbone"]:
@@ -114,7 +116,8 @@ class Backbone(abc.ABC):
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
         """Maps names in PyTorch files to variables of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
 
-        By default, a name is the dotted path with PyTorch's name for the last part. Kernels `[k,k,c,o]` are transposed to OIHW.
+        By default, a name consists of the parts of the path, joined by dots, with PyTorch's name for the last part. Kernels
+        `[k,k,c,o]` are transposed to OIHW.
         """
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
@@ -173,7 +176,7 @@ Kind = TypeVar("Kind", bound=type[Backbone])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """A class decorator that registers the dataclass of a backbone under a name. Configs and checkpoints use this name."""
+    """A class decorator that registers the dataclass of a backbone under the name that configs and checkpoints use."""
 
     def decorate(kind: Kind) -> Kind:
         kind.name = name
@@ -204,7 +207,7 @@ def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
 
 
 class Normalise(nn.Module):
-    """Subtracts ImageNet's mean and divides by its standard deviation. Both are constants and are stored in checkpoints."""
+    """Subtracts ImageNet's mean and divides by ImageNet's standard deviation. Checkpoints contain these two constants."""
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:

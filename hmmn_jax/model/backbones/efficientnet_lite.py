@@ -1,7 +1,8 @@
 """EfficientNet-Lite, truncated after stride 16: a backbone for CPUs.
 
-It needs 4 GFLOP for a frame of 480x864; ResNet-50 needs 54. The network consists of inverted residuals (1x1 expand, depthwise,
-1x1 project without activation) with ReLU6 and TensorFlow's padding. It has no squeeze-and-excitation layers.
+For a frame of 480x864, EfficientNet-Lite0 needs 4 GFLOP, and ResNet-50 needs 54 GFLOP. EfficientNet-Lite consists of inverted
+residuals (1x1 expand, depthwise, 1x1 project without activation) with ReLU6 and TensorFlow's padding. EfficientNet-Lite has no
+squeeze-and-excitation layers.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # stride of the first block of each stage; the stem has stride 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
-# Names of layers and leaves in files of the PyTorch port. The port names its blocks `_blocks.N`.
+# Names of layers and leaves in files of the PyTorch port. The PyTorch port names its blocks `_blocks.N`.
 _PRETRAINED = {
     "conv_frame": "_conv_stem",
     "norm_frame": "_bn0",
@@ -39,17 +40,18 @@ _PRETRAINED = {
 @register("efficientnet_lite")
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLite(Backbone):
-    """The sizes of an EfficientNet-Lite. The default values are the sizes of Lite0.
+    """The dimensions of an EfficientNet-Lite. The default values are the dimensions of Lite0.
 
-    Stages have strides 2, 4, 8, 16 and 16. The features are the outputs of the second, third and fifth stage.
+    The five stages have strides 2, 4, 8, 16 and 16. The features are the outputs of the second, third and fifth stage.
 
     Attributes:
         stem_width: number of channels in the first layer.
         blocks: number of blocks in each stage.
         widths: number of channels in each stage.
-        expansions: factor by which the blocks of each stage increase the number of channels. 1: no expansion layer.
+        expansions: factor by which the blocks of each stage increase the number of channels. Blocks with factor 1 have no
+            expansion layer.
         kernel_sizes: kernel size of the depthwise convolutions in each stage.
-        norm: "batch", "group", "layer" or "none", as in `ResNet`. Epsilon of BatchNorm is 1e-3, as in the original networks.
+        norm: "batch", "group", "layer" or "none", as in `ResNet`. BatchNorm has epsilon 1e-3, as in the original networks.
         norm_groups: number of groups in GroupNorm.
 
     Raises:
@@ -74,7 +76,7 @@ class EfficientNetLite(Backbone):
             self.require(fits, name, f"{len(STRIDES)} positive numbers up to {most}, one for each stage")
         odd = all(size in KERNEL_SIZES for size in self.kernel_sizes)
         self.require(odd, "kernel_sizes", f"only the sizes {', '.join(map(str, KERNEL_SIZES))}")
-        # It is enough to check these widths, because expanded widths are multiples of them.
+        # Expanded widths need no check, because they are multiples of the widths that are checked.
         self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
@@ -83,7 +85,7 @@ class EfficientNetLite(Backbone):
 
     @property
     def has_norm(self) -> bool:
-        """Whether there are normalisation layers."""
+        """Whether the backbone has normalisation layers."""
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "EfficientNetLite"]:
@@ -133,7 +135,7 @@ class EfficientNetLiteModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
         if self.with_masks:
             self.conv_mask = Kernel((3, 3, 1, sizes.stem_width))
-            # Initialised to zero, so that a model trained on one object at a time ignores other objects.
+            # This kernel is initialised to zero, so that a model trained on one object at a time ignores other objects.
             self.conv_others = Kernel((3, 3, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm_frame = make_norm(sizes.norm, sizes.norm_groups, compute, "norm_frame", NORM_EPSILON)
@@ -166,7 +168,7 @@ class EfficientNetLiteModule(BackboneModule):
 
 
 class InvertedResidual(nn.Module):
-    """An inverted residual: 1x1 expand, depthwise, 1x1 project. It has a shortcut if the shape does not change."""
+    """An inverted residual (1x1 expand, depthwise, 1x1 project), with a shortcut if the shape does not change."""
 
     sizes: EfficientNetLite
     compute: Compute
@@ -189,7 +191,7 @@ class InvertedResidual(nn.Module):
         expand = conv("expand", wide, kernel_size=1) if wide > inputs else None
         depthwise = conv("depthwise", wide, kernel_size=kernel_size, stride=self.stride, depthwise=True)
         project = conv("project", features, kernel_size=1)
-        if sizes.norm in ("none", "batch"):  # the norm is folded into the convolutions, either here or earlier
+        if sizes.norm in ("none", "batch"):  # BatchNorm is folded into the convolutions, either here or earlier
 
             def weights(layer: str, conv: Conv, inputs: int) -> Weights:
                 affine = norm(layer).affine(conv.features) if sizes.norm == "batch" else None

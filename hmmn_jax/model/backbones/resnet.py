@@ -29,16 +29,16 @@ _NEW = ("mean", "std", "conv1_m", "conv1_o")  # layers that an ImageNet ResNet d
 @register("resnet")
 @dataclasses.dataclass(frozen=True)
 class ResNet(Backbone):
-    """The sizes of a bottleneck ResNet. The default values are the sizes of the published network.
+    """The dimensions of a bottleneck ResNet. The default values are the dimensions of the published network.
 
     Attributes:
         stem_width: number of channels in the first layer.
         blocks: number of blocks in the stages res2, res3 and res4, which are at strides 4, 8 and 16.
-        widths: number of channels in these stages.
-        norm: the kind of normalisation. "batch": BatchNorm that uses stored statistics, even in training. "group": GroupNorm,
-            for training from scratch. "layer": LayerNorm over the channels of each cell, for training from scratch; it does not
-            depend on other cells or on the size of the frame. "none": convolutions have a bias and no normalisation; `fold`
-            makes networks of this kind for inference.
+        widths: number of channels in the stages res2, res3 and res4.
+        norm: the kind of normalisation. "batch" is BatchNorm that uses stored statistics, even in training. "group" is
+            GroupNorm, for training from scratch. "layer" is LayerNorm over the channels of each cell, for training from
+            scratch. LayerNorm does not depend on other cells or on the size of the frame. With "none", convolutions have a bias
+            and no normalisation, as in the networks that `fold` makes for inference.
         norm_groups: number of groups in GroupNorm.
 
     Raises:
@@ -73,7 +73,7 @@ class ResNet(Backbone):
 
     @property
     def has_norm(self) -> bool:
-        """Whether there are normalisation layers."""
+        """Whether the backbone has normalisation layers."""
         return self.norm != "none"
 
     def fold(self, variables: Variables) -> tuple[Variables, "ResNet"]:
@@ -90,7 +90,7 @@ class ResNet(Backbone):
         return fold_norms(variables, convs), dataclasses.replace(self, norm="none")
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
-        """Returns the names in the official checkpoint, in the same order."""
+        """Returns the names in the official checkpoint, in the order of the checkpoint."""
         table: dict[str, Path] = {name: ("constants", "normalise", name) for name in ("mean", "std")}
         folded = self.norm == "none"
 
@@ -120,7 +120,7 @@ class ResNet(Backbone):
         return table
 
     def pretrained_names(self) -> dict[str, str]:
-        """Returns torchvision's names."""
+        """Returns the names in torchvision's files."""
         names = {}
         for name in self.torch_names(with_masks=False):
             part, _, rest = name.partition(".")
@@ -151,7 +151,7 @@ class ResNetModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 7, 2, use_bias=folded)
         if self.with_masks:
             self.conv_mask = Kernel((7, 7, 1, sizes.stem_width))
-            # Initialised to zero, so that a model trained on one object at a time ignores other objects.
+            # This kernel is initialised to zero, so that a model trained on one object at a time ignores other objects.
             self.conv_others = Kernel((7, 7, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm1 = make_norm(sizes.norm, sizes.norm_groups, compute, "norm1")
@@ -185,7 +185,7 @@ class ResNetModule(BackboneModule):
 
 
 class Bottleneck(nn.Module):
-    """A bottleneck block: convolutions of 1x1, 3x3 and 1x1, and a shortcut. If `project` is set, this is a projection."""
+    """A bottleneck block with convolutions of 1x1, 3x3 and 1x1, and a shortcut, which is a projection if `project` is set."""
 
     features: int
     sizes: ResNet
