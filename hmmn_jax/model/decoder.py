@@ -154,7 +154,9 @@ class Decoder(nn.Module):
         x = self.refine_s4(x, query.shared_s4, readout.s4, keep_s4)
         x = _per_object(self.conv_predict, nn.relu(x))
         x = x.astype(at_least_float32(x))
-        return jax.nn.softmax(_per_object(functools.partial(upsample, factor=4), x), axis=-1)[..., 1]
+        # The softmax of two logits is the sigmoid of their difference, so one map is upsampled instead of two.
+        difference = x[..., 1:] - x[..., :1]
+        return jax.nn.sigmoid(_per_object(functools.partial(upsample, factor=4), difference))[..., 0]
 
 
 def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
