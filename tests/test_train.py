@@ -43,7 +43,7 @@ def other(tmp_path_factory):
             marks=pytest.mark.slow,
         ),
         ([*SMOKE, "--config.validation.data=/nowhere"], "/nowhere"),
-        ([*SMOKE, "--workdir=gs:/b/run"], "pass gs://b/run"),
+        ([*SMOKE, "--workdir=gs:/b/run"], "Pass gs://b/run"),
         pytest.param([*SMOKE, "--config.init=OTHER"], "a checkpoint of a different model", marks=pytest.mark.slow),
     ],
 )

@@ -1,7 +1,6 @@
 """Runs a program in several processes. An error or SIGTERM in one process ends all processes, and each prints the reason."""
 
 import os
-import re
 import sys
 import threading
 import time
@@ -14,10 +13,6 @@ from hmmn_jax.errors import HMMNError
 from hmmn_jax.io import peers
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import shorten
-
-# Patterns in the messages of errors that occur in a computation because another process has ended.
-_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises network errors as ValueError
-_LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 
 
 class Together:
@@ -39,8 +34,7 @@ class Together:
             code = run_program(self._program, run, self._resume, self._keep)
         except BaseException as error:
             traceback.print_exc()
-            of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
-            lost = _LOST.search(str(error)) if of_jax else isinstance(error, ValueError) and _NETWORK.search(str(error))
+            lost = peers.is_lost_connection(error)
             code = peers.LOST if lost else 1
             what = "the connection to another process was lost" if lost else type(error).__name__
             self._reason = f"{what}: {shorten(error)}"

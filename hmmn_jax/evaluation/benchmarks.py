@@ -99,7 +99,7 @@ def mose1_val() -> ConfigDict:
 
 
 def mose2_val() -> ConfigDict:
-    """MOSE v2 validation, with objects that disappear and reappear. The results are written to a zip file for the server."""
+    """MOSE v2 validation. Objects disappear and reappear. The results are written to a zip file for the server."""
     config = mose1_val()
     config.protocol = "mose2"
     return config

@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ GRACE_SECONDS = 1.0  # time for this process to encounter the same error as anot
 NOTHING_SAVED = "received SIGTERM before there was anything to save"
 STOP_SECONDS = 2.0  # time for a request to end after the service has ended
 HEARD_SECONDS = 5.0  # time that the first process, which runs the service, waits for the other processes before it ends
+# Patterns in the messages of errors that occur in a computation because another process has ended.
+_NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises network errors as ValueError
+_LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 _PREFIX = "hmmn_jax"
 _ENDED, _TERMINATED = f"{_PREFIX}/ended", f"{_PREFIX}/terminated"
 _numbers: dict[str, Iterator[int]] = {}
@@ -76,6 +80,15 @@ def from_all(name: str, value: Any) -> list[Any]:
     prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
     client.key_value_set(f"{prefix}/{_index()}", json.dumps(value))
     return from_first(name, lambda: [json.loads(_wait_for(client, f"{prefix}/{i}")) for i in range(_count())])
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Returns whether a computation raised this error because another process has ended."""
+    if error.__cause__ is not None and is_lost_connection(error.__cause__):
+        return True
+    if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
+        return bool(_LOST.search(str(error)))
+    return isinstance(error, ValueError) and bool(_NETWORK.search(str(error)))
 
 
 class Watch:

@@ -169,6 +169,8 @@ class Checkpoints:
         except CheckpointError:  # already has a one-line message
             raise
         except Exception as error:  # Orbax and TensorStore raise many exception types
+            if peers.is_lost_connection(error):  # the disk is not the reason
+                raise
             raise CheckpointError(self._failed(step, reason(error))) from error
 
     def _failed(self, step: int | None, why: str) -> str:

@@ -116,4 +116,4 @@ def test_what_cannot_be_one_batch_is_reported():
     assert "a mask for each" in refusal([frames, frames], [mask])
     assert "videos with frames" in refusal([frames, []], [mask, mask])
     message = refusal([frames, frames], [mask, rectangles((1, 2), *SIZE)])
-    assert "[32, 48, 3] with 1, [32, 48, 3] with 2; expected one size and one number of objects" in message
+    assert "[32, 48, 3] with 1, [32, 48, 3] with 2, expected one size and one number of objects" in message

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -342,3 +343,13 @@ def test_a_workdir_that_is_removed_in_the_meantime_is_reported_in_one_line(tmp_p
         shutil.rmtree(tmp_path / "run")
         checkpoints.save(state_at(2))
     assert "step 2 cannot be written (No such file or directory)" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
+def test_a_lost_process_is_not_reported_as_a_full_disk(tmp_path, kind):
+    """While it saves, a process waits for the others. If one of them is killed, the connection ends."""
+    lost = kind("UNKNOWN: Gloo all-reduce failed: [gloo/transport/tcp/pair.cc:534] Connection reset by peer")
+    with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
+        checkpoints._manager.save = Mock(side_effect=lost)
+        with pytest.raises(kind, match="Connection reset by peer"):
+            checkpoints.save(state_at(2))
