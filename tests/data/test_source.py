@@ -119,7 +119,7 @@ def test_a_killed_build_never_looks_whole_and_can_be_started_again(built, tmp_pa
     while "reading" not in (line := killed.stderr.readline()):
         assert line, "the build ended"
     config = make_config("davis", "2017", None, [])
-    with pytest.raises(ConfigError, match=r"davis/2017/1\.0\.0: is in use by process"):
+    with pytest.raises(ConfigError, match=r"davis/2017/1\.0\.0: the folder is in use by process"):
         build("davis", config, built / "in", tmp_path)
     killed.kill()
     killed.wait()

@@ -48,7 +48,9 @@ def test_a_second_process_is_rejected_until_the_first_is_killed(tmp_path):
         assert process.stdout.readline() == "held\n"
         before = files(lock.parent)
         for refusal in (lambda: require_unheld(lock.parent, lock), hold_folder(lock.parent, lock).__enter__):
-            with pytest.raises(ConfigError, match=rf"record: is in use by process {process.pid} on .*\. Wait .* --takeover"):
+            with pytest.raises(
+                ConfigError, match=rf"record: the folder is in use by process {process.pid} on .*\. Wait .* --takeover"
+            ):
                 refusal()
         assert files(lock.parent) == before
         process.kill()
