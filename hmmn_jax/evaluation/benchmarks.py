@@ -157,7 +157,7 @@ def sav_test() -> ConfigDict:
 
 
 def burst_val() -> ConfigDict:
-    """BURST validation for the exemplar-guided task with masks. The result is a JSON file for the official evaluator."""
+    """BURST validation, guided by exemplar masks. The result is a JSON file for the official evaluator."""
     config = base()
     config.protocol = "burst"
     config.year = ""

@@ -8,7 +8,6 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hmmn_jax.ops.convolution import at_all_pixels, convolve, pad
-from hmmn_jax.ops.platform import by_platform
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.winograd import winograd_conv3x3
 
@@ -49,8 +48,7 @@ def conv2d(
         return winograd_conv3x3(x, kernel, bias, add, relu)
     x = nn.relu(x) if relu else x
     if outputs <= FEW_CHANNELS and stride == 1:
-        # On TPUs, slices of maps with few channels are slow, because channels are padded to 128 lanes.
-        y = by_platform(x, kernel, cpu=_conv_few_outputs, default=functools.partial(convolve, stride=1))
+        y = _conv_few_outputs(x, kernel)
     elif x.dtype == jnp.float64:
         y = _conv_by_rows(x, kernel, stride, same)
     else:

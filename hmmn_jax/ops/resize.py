@@ -4,14 +4,37 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from hmmn_jax.ops.platform import by_platform
+from hmmn_jax.ops.precision import exact_einsum
 
 
 def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
     """Upsamples bilinearly by an even `factor`, like PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
 
-    The result is computed as sums of neighbours. `jax.image.resize` uses matrix products and takes ten times as long on a CPU.
+    On CPUs and GPUs, the result is computed as sums of neighbours, which takes a tenth of the time of matrix products on a CPU.
+    On TPUs, the interleaving of these sums is slow, so the result is computed as two matrix products.
     """
+    sums, products = (functools.partial(form, factor=factor) for form in (_by_sums, by_products))
+    return by_platform(x, tpu=products, default=sums)
+
+
+def by_products(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+    """Implements `upsample` with one matrix product for each axis."""
+    rows, columns = (jnp.asarray(_weights(size, factor), x.dtype) for size in x.shape[1:3])
+    x = exact_einsum("bhwc,yh->bywc", x, rows).astype(x.dtype)
+    return exact_einsum("bywc,xw->byxc", x, columns).astype(x.dtype)
+
+
+def _weights(size: int, factor: int) -> np.ndarray:
+    """Returns the weight of each cell for each output along an axis, `[size * factor, size]`."""
+    position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+    return np.maximum(1 - np.abs(position[:, None] - np.arange(size)), 0)
+
+
+def _by_sums(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
     return _upsample_axis(_upsample_axis(x, factor, 1), factor, 2)
 
 
