@@ -94,7 +94,7 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
                         name, error=f"the step was stopped after {seconds[name]:.0f} s, and later cases were not measured"
                     )
                     break
-        except Exception as error:  # the other steps may still run, for example if memory was exhausted
+        except Exception as error:  # other steps may still succeed, for example if this step ran out of memory
             output.write(name, error=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
         watch.cancel()
         output.write(name, took_s=round(time.monotonic() - begin, 1))

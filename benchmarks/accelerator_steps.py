@@ -117,7 +117,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
 
 
 def values(sizes: Sizes) -> Iterator[Figures]:
-    """The exact and the fast product of weights and values, and the bank read with a traced and a static loop length."""
+    """Times the exact and the fast product of weights and values, and reads of the bank with traced and static loop lengths."""
     config, (h, w) = sizes.config, (sizes.frame[0] // 16, sizes.frame[1] // 16)
     for dtype in ("bfloat16", "float32"):
         weights, bank = noise((1, 1, h * w, h * w)), noise((1, 1, h * w, config.value_dim_s16), dtype)
@@ -135,7 +135,7 @@ def values(sizes: Sizes) -> Iterator[Figures]:
 
 
 def fine_read(sizes: Sizes) -> Iterator[Figures]:
-    """The read at stride 8 with several chunk sizes: the forward pass for a frame, and the gradients for a training frame."""
+    """Times the read at stride 8 with several chunk sizes, for the forward pass of a frame and the gradients in training."""
     config, k = sizes.config, sizes.config.k_s8
     frame, clip = (sizes.frame[0] // 16) * (sizes.frame[1] // 16), (sizes.side // 16) ** 2
     for bound in sizes.chunks:
@@ -159,7 +159,7 @@ def fine_read(sizes: Sizes) -> Iterator[Figures]:
 
 
 def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused: bool | None = None) -> Iterator[Figures]:
-    """One frame in `Segmenter`: latency, throughput, dispatch time, compilation time and memory."""
+    """Latency, throughput, dispatch time, compilation time and memory of `Segmenter` for one frame."""
     for dtype, objects in cases or sizes.frames:
         compiling = Compiling()
         config = sizes.config.replace(dtype=dtype)
@@ -230,7 +230,7 @@ def quality(sizes: Sizes) -> Iterator[Figures]:
 def training(
     sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, options: dict[str, Any] | None = None
 ) -> Iterator[Figures]:
-    """Training steps with three objects: speed, memory, and whether two runs of five steps are bit-identical."""
+    """Measures training steps with three objects, and checks whether two runs of five steps are bit-identical."""
     from hmmn_jax.training.optimizer import make_optimizer
     from hmmn_jax.training.schedules import learning_rate_schedule
     from hmmn_jax.training.train_state import TrainState
@@ -272,7 +272,7 @@ def training(
 
 
 def deterministic(sizes: Sizes) -> Iterator[Figures]:
-    """The first case of `training` with XLA's deterministic operations, on GPUs only."""
+    """Runs the first case of `training` with XLA's deterministic operations, on GPUs only."""
     if jax.default_backend() == "gpu":
         yield from training(sizes, sizes.clips[:1], {"xla_gpu_deterministic_ops": True})
 

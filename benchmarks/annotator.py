@@ -3,19 +3,18 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
-The first frame is annotated with the ground truth and propagated. In each of the five following rounds, one more frame is
-annotated with the ground truth and propagated in both directions. A policy selects the frame. `worst` selects the frame with
-the lowest J&F, which requires the ground truth. `next` selects the frame that `Session.next_to_annotate` returns. `random`
-selects a random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
+The first frame is annotated with the ground truth and propagated. In each of five further rounds, a policy selects one more
+frame, which is annotated with the ground truth and propagated in both directions. `worst` selects the frame with the lowest
+J&F, which requires the ground truth. `next` selects the frame that `Session.next_to_annotate` returns. `random` selects a
+random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
 
 Two baselines are compared with `worst`. The baseline `first` uses only the annotation of the first frame. The baseline
 `forward` uses the same corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With
 --permanent, all policies except `random` run again with the other annotated frames added to the memory of each pass.
 
-Scores are the mean J&F over frames and objects. One score covers all frames. The other score covers only the frames that are
-not annotated in any round. The tables contain the scores and the rank correlation of confidence and J. If J&F of a sequence
-decreases by more than 0.01 from one round to the next, the sequence is listed, and a picture of the frame with the largest
-decrease is written to OUT.
+Scores are the mean J&F over objects and frames, computed over all frames and over the frames that are not annotated in any
+round. The tables contain the scores and the rank correlation of confidence and J. If J&F of a sequence decreases by more than
+0.01 from one round to the next, the sequence is listed, and a picture of the frame with the largest decrease is written to OUT.
 
 A line for each finished sequence and policy is written to OUT/rows.jsonl. Rerunning the command resumes with the missing
 sequences and policies.
@@ -72,7 +71,10 @@ def play(
     choose: Choose,
     weigh_by_reliability: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the annotated frames, the masks, J and F [T,K] and the confidence [T,K] (NaN: absent object) of each round."""
+    """Yields the annotated frames, the masks, and J, F and confidence, each [T,K], of each round.
+
+    The confidence of an object without pixels is NaN.
+    """
     session = Session(segmenter, frames, weigh_by_reliability=weigh_by_reliability)
     if isinstance(segmenter, Permanent):
         segmenter.session = session
@@ -94,7 +96,7 @@ def play(
 def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Like `play`, but with given corrections, and each frame is segmented from the previous annotated frame."""
+    """Like `play`, but with given corrections, and with forward passes only."""
     session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])

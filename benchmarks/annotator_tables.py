@@ -22,7 +22,7 @@ def never_annotated(row: dict[str, Any]) -> np.ndarray:
 
 
 def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """J&F of each round, by policy: the mean over all frames, and over the frames that are never annotated."""
+    """The mean J&F of each round over all frames, and over the frames that are never annotated, by policy."""
     free = never_annotated(row)
     ways = {row["policy"]: row["rounds"]}
     if "forward" in row:

@@ -4,8 +4,8 @@
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Runs evaluate.py in both checkouts alternately, several times, on the same frames, and compares the frames per second that the
-checkouts print. Compilation is excluded. The script prints all frames per second, their medians and the ratio. The script also
-prints the load before the first process. Run the script on an otherwise idle machine.
+checkouts print. Compilation is excluded. The script prints all measurements, their medians and the ratio. The script also
+prints the load of the machine before the first process starts. Run the script on an otherwise idle machine.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
-Computes the statistics over clips starting at each sample number in `--first`. If a clip contains no object, the program exits
-with exit code 1.
+For each sample number in `--first`, computes statistics over consecutive clips, beginning with that sample. If a clip contains
+no object, the program exits with exit code 1.
 """
 
 import collections
@@ -25,7 +25,7 @@ BATCH = 8
 
 
 def count(first: int) -> None:
-    """Draws clips starting at a sample, and prints their statistics."""
+    """Draws consecutive clips, beginning with sample `first`, and prints their statistics."""
     sets, skips, objects = collections.Counter(), collections.defaultdict(list), collections.Counter()
     area = []
     steps = -(-CLIPS.value // BATCH)

@@ -6,8 +6,8 @@ The network consists largely of depthwise convolutions, which are slow in XLA on
 The forward pass is measured for one 480x864 frame, with BatchNorm folded (as in inference) and not folded. The forward and
 backward pass is measured for six 192x192 images, with gradients of all parameters and with the stored BatchNorm statistics.
 Each round starts a new process for this project and then a new process for PyTorch. PyTorch is measured with the default memory
-format and with channels last. Prints the medians over the rounds, and their ratios. The script also prints the load before the
-first process. Run the script on an otherwise idle machine.
+format and with channels last. Prints the medians over the rounds, and their ratios. The script also prints the load of the
+machine before the first process starts. Run the script on an otherwise idle machine.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Training clips per second on one core, compared with the same augmentations in Pillow and Python, as PyTorch code uses them.
+"""Training clips per second on one core, compared with the same augmentations in Pillow, as is common in PyTorch code.
 
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val

@@ -80,7 +80,7 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 def slots(frame: int, bound: int = 0) -> int:
     """The number of slots in the bank when a frame is segmented.
 
-    The slots are for the frames that are kept and the previous frame. The number of slots is doubled as needed.
+    The bank needs a slot for each memory frame and a slot for the previous frame. The number of slots is doubled as needed.
     """
     kept = math.ceil((frame - 1) / MEM_EVERY)
     filled = (min(kept, bound) if bound else kept) + 1

@@ -1,4 +1,4 @@
-"""Milliseconds per frame on one core for J and F, and for the metrics of MOSE v2 (with adaptive F), on generated masks.
+"""Milliseconds per frame on one core to compute J and F, or the metrics of MOSE v2, on generated masks.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920

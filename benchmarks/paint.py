@@ -7,12 +7,12 @@
 
 - The time from the request that contains the mask of a stroke to the response, which is sent after the annotation has been
   saved.
-- The time from the start of a forward job to the first new mask in the page. The time is measured in a new process (including
-  compilation), after compilation, and after a correction, when the frame has already been encoded.
+- The time from the start of a forward job to the first new mask in the page. The time is measured in three cases: in a new
+  process, including compilation; after compilation; and after a correction, when the frame has already been encoded.
 - The frames per second of a job, compared with `evaluate.py` on the same frames.
 
-Times are printed in milliseconds, and relative to the time that `Segmenter.run` takes for a frame in a process without a
-server. Run `latency` on an otherwise idle machine.
+Times are printed in milliseconds, and as multiples of the time per frame of `Segmenter.run` in a process without a server. Run
+`latency` on an otherwise idle machine.
 
 `memory` propagates through a long video while a client requests frames, thumbnails and masks. The resident memory of the server
 is printed every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft edges.

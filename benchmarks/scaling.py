@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py
 
-The predictions are based on the compiler's figures, which are read from the output of `benchmarks/tpu_train.py`, and on peak
-rates of the chips. Nothing is measured. docs/scaling.md lists the assumptions. MB and GB are powers of ten.
+The predictions are based on peak rates of the chips and on the compiler's figures in the output of `benchmarks/tpu_train.py`.
+Nothing is measured. docs/scaling.md lists the assumptions. MB and GB are powers of ten.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 HOP = 2e-6  # assumed time for a message to a neighbouring chip, in seconds
 INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second on one core; see docs/results.md
-SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # fractions of clips with more objects than the slots in the smaller branches
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # fractions of clips that have more objects than the smaller branches have slots
 SAMPLES = 260 * 3771  # as in configs/train/main.py
 
 
@@ -106,7 +106,10 @@ def work_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def step_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Predicted time of a step with both bounds if all-reduces are not overlapped, and hours of the whole main training."""
+    """The predicted time per step, clips per second and hours of the main training, for the fast and the slow bound.
+
+    Assumes that all-reduces do not overlap with computation.
+    """
     for record in records:
         reduce = all_reduce_seconds(record)
         for slots, work in record["work"].items():
@@ -124,7 +127,7 @@ def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The input rate that a process must reach for its chips, if all clips have the fewest or the most objects."""
+    """The clips per second that a process must supply to its chips if all clips have the fewest or the most objects."""
     for record in records:
         for slots in (min(record["work"], key=int), max(record["work"], key=int)):
             for bound, seconds in zip(("fast", "slow"), fast_and_slow(kind(record), record["work"][slots]), strict=True):

@@ -6,9 +6,10 @@
 
 Compiles one step of inference as one program for one chip. The step encodes the previous frame, writes it to the bank, reads
 the memory for the next frame at three strides, decodes, aggregates and takes the argmax. The model is the published network as
-`Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes to compile. The figures are reported by
-the compiler, derived from such figures, or counted in the optimised HLO text. Figures are derived because the compiler counts
-loop bodies only once. docs/tpu.md describes the method and the results. MB and GB are powers of ten.
+`Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes to compile. Some figures are
+reported by the compiler, some are derived from reported figures, and some are counted in the optimised HLO text. Figures are
+derived because the compiler counts loop bodies only once. docs/tpu.md describes the method and the results. MB and GB are
+powers of ten.
 """
 
 import argparse
@@ -113,7 +114,7 @@ class Program:
 
     Attributes:
         middle: assumed number of iterations of a loop of unknown length.
-        branch: index of the branch of a conditional that is counted.
+        branch: index of the branch that is counted in each conditional.
     """
 
     def __init__(self, text: str, middle: int, branch: int = 0):

@@ -105,7 +105,7 @@ def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
 def optimised(lowered: jax.stages.Lowered, folder: Path) -> list[str]:
     """Compiles a program until the compiler has written the files that `figures` needs, and returns their contents.
 
-    The compiler writes these files before it generates code.
+    The compiler writes the files before it generates code.
     """
     errors = []
 

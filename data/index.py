@@ -26,7 +26,7 @@ class Index:
         names: str [n], the file names of the frames without the suffix.
         numbers: int32 [n], the frame numbers in the original video. Frames are numbered by their names if all names in a video
             are increasing integers, and otherwise by their positions.
-        sizes: int32 [n,2], height and width of the upright frames. A mask can be one pixel larger or smaller.
+        sizes: int32 [n,2], height and width of the upright frames. A mask can be one pixel larger or smaller than its frame.
         annotated: bool [n], whether the frame has a mask. A mask may be empty.
         object_record: int32 [m], the record of the frame.
         object_id: uint8 [m], the id of the object, which is at least 1. Ids may have gaps.
@@ -61,7 +61,7 @@ class Index:
         return binary_table() if self.binary[video] else self.id_map
 
     def decode(self, video: int, mask: bytes) -> np.ndarray:
-        """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Raises DataError.
+        """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Raises DataError for an invalid mask.
 
         This function is the slow reference implementation.
         """

@@ -44,7 +44,7 @@ class Shape:
     def locate(
         self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the coordinates v, u of points relative to the shape, whose radius is 1, and whether it covers the points."""
+        """Returns the coordinates v, u of points in units of the shape's radius, and whether the shape covers the points."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
         v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
@@ -65,7 +65,7 @@ class MovingShapes:
 
     Attributes:
         name: "moving_shapes".
-        index: the index; areas are estimates from a coarse grid.
+        index: the index, whose areas are estimates from a coarse grid.
     """
 
     name = "moving_shapes"

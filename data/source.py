@@ -111,8 +111,8 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
     """Opens a data set that `python -m data.build` built.
 
     Args:
-        name: builder and config, such as "davis/2017" or "image_masks/ccp" (the newest version is used), or "moving_shapes",
-            which needs no files and has different clips in each split.
+        name: builder and config, such as "davis/2017" or "image_masks/ccp", or the name "moving_shapes". The newest version of
+            a built data set is used. "moving_shapes" needs no files and has different clips in each split.
         data_dir: the folder that was passed to the build as --data_dir, or a copy of it in a bucket; "~" is expanded.
         split: the name of the split, such as "train".
         stage: the local folder to which a split in a bucket is copied. None: records are read from the bucket.

@@ -27,7 +27,10 @@ Graph = dict[str, set[str]]
 
 
 def rooms(root: Path) -> dict[str, list[Path]]:
-    """The files of each part: a package, a folder or module of a package, or "scripts" for the scripts at the root."""
+    """The files of each part of a checkout.
+
+    A part is a package, or a folder or module of a package. The scripts at the root form the part "scripts".
+    """
     found: dict[str, list[Path]] = collections.defaultdict(list)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):

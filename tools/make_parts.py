@@ -3,8 +3,8 @@
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
 
-Writes `JPEGImages` and `Annotations` to OUTPUT, as input of `python -m data.build image_masks --config ids`. From these
-objects, the model learns to track any given mask, and not only people and cars.
+Writes `JPEGImages` and `Annotations` to OUTPUT, as input of `python -m data.build image_masks --config ids`. Training on
+regions teaches the model to track any given mask, and not only people and cars.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m tools.make_sample OUTPUT
 
 This script and `tools/pond.py` draw everything, so the clip is under the licence of this project. OUTPUT has the layout of
-DAVIS. If one of the files already exists, nothing is written.
+DAVIS. If an output file already exists, nothing is written.
 """
 
 import argparse

@@ -41,8 +41,8 @@ class Scene:
         photos, meshes: the files to choose from.
         assets, bodies: the XML of the model.
         files: the contents of textures and meshes, by file name.
-        swings: for each joint, the amplitude (in rad; infinite for a wheel), the frequency (in cycles per frame; in rad per
-            frame for a wheel) and the phase (in rad).
+        swings: for each joint, the amplitude in rad, the frequency in cycles per frame, and the phase in rad. A wheel has an
+            infinite amplitude, and its frequency is in rad per frame.
         labels: the object id of each body; 0: not labelled.
         backdrop: photo that replaces the ground and the wall; None: the ground and the wall are visible.
     """

@@ -42,7 +42,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.nd
 
 
 def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """The ground, `[height, width, 3]`, drawn as stones with a lit side, one for each cell around a random centre."""
+    """The ground, `[height, width, 3]`. Stones with a lit side are drawn around random centres."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / FINE
     x, y = x + 0.8 * noise(rng, height, width, 24), y + 0.8 * noise(rng, height, width, 24)
     first, second, which = np.full(x.shape, 99.0), np.full(x.shape, 99.0), np.zeros(x.shape, int)

@@ -1,4 +1,4 @@
-"""Functions that the tools for rendering training videos share, which read photos as backgrounds and write the videos."""
+"""Functions that read photos and write videos, shared by the tools that render training videos."""
 
 import argparse
 from collections.abc import Callable, Sequence

@@ -119,7 +119,7 @@ def run_official(
     `tensors` are weights with the official names, and `mask` contains the ids 1..K.
 
     Raises:
-      HMMNError: the published code fails. The message contains the last line of its error output.
+      HMMNError: the published code fails. The message contains the last line of the code's error output.
     """
     with tempfile.TemporaryDirectory(prefix="hmmn-verify-") as folder:
         np.savez(Path(folder, "weights.npz"), **tensors)

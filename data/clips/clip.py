@@ -50,7 +50,8 @@ class Sketch(NamedTuple):
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
     """Creates sample number `sample` (int64 scalar), which depends only on this number and the config.
 
-    Returns a dict: frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], rows and numbers int32 [t].
+    Returns a dict with frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], and rows and numbers
+    int32 [t].
     """
     seed = tf.constant(config.seed, tf.int64)
 

@@ -30,7 +30,7 @@ class Fetcher:
         self.recent: deque[int] = deque(maxlen=1024)  # recently fetched rows, so that errors can name the damaged file
 
     def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Fetches rows, int32 [s]. For a row of -1, the JPEG and the PNG are empty strings.
+        """Fetches rows, int32 [s]. If a row index is -1, its JPEG and PNG are empty strings.
 
         Returns JPEGs [s], PNGs [s] that TensorFlow decodes to raw values, and the object ids of these values for each mask,
         uint8 [s,256].
@@ -62,10 +62,10 @@ class Fetcher:
 def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
     """Returns a PNG from which TensorFlow decodes raw values, and the object id of each value, uint8 [256].
 
-    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to the range up to 255. To
-    preserve the raw values, the header of an indexed file is changed to that of a greyscale file, and the table reverts the
-    scaling. All other files are decoded and re-encoded. Indexed files whose first colour is not black are also re-encoded,
-    because their colours may define the ids.
+    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 8 bits. To preserve the raw
+    values, the header of an indexed file is changed to that of a greyscale file, and the table reverts the scaling. Files
+    that TensorFlow cannot decode to raw values are decoded here and re-encoded. Indexed files whose first colour is not black
+    are also re-encoded, because their colours may define the ids.
     """
     index = source.index
     video = index.video_of(record)
@@ -136,8 +136,8 @@ def decode_image(
         jpeg: the encoded image, as bytes.
         size: float32 [2], height and width of the upright image.
         window: float32 [4], left, top, right and bottom in pixels of the upright image. The window may extend beyond the image.
-        shrink: the factor by which the image will be reduced. The divisor is chosen so that the decoded image will still be
-            reduced by a factor of 0.9 or more.
+        shrink: the factor by which the image will be reduced. The divisor is the largest of 1, 2, 4 and 8 that does not
+            exceed `shrink` / 0.9, or 1 if all of these numbers exceed `shrink` / 0.9.
         orientation: int [], the EXIF orientation, from 1 to 8.
     """
     orientation, sides = tf.convert_to_tensor(orientation), size[::-1]

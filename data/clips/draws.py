@@ -32,7 +32,7 @@ class Draws:
     def __init__(self, seed: tf.Tensor, sample: tf.Tensor, attempt: tf.Tensor):
         """All arguments are int64 scalars.
 
-        The choice of the data set does not depend on `attempt`, so data sets whose clips often fail keep their weight.
+        The choice of the data set does not depend on `attempt`, so failed attempts do not change the weights of data sets.
         """
         keys = _bits([ATTEMPTS, len(Topic), 2], tf.stack([seed, sample]))
         self._keys = keys[attempt]

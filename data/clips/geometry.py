@@ -18,8 +18,8 @@ def clip_maps(
     """Draws the maps from the output to the image for the t frames.
 
     The image is resized so that its short side has a random length between `resize` and its original length. The image is then
-    rotated, sheared and zoomed about its centre (once for the clip, then for each frame), cropped so that the anchor stays
-    inside the crop, and randomly flipped.
+    rotated, sheared and zoomed about its centre, once for the clip and again for each frame. Finally, the image is cropped to a
+    part that contains the anchor, and randomly flipped.
 
     Args:
         config: the data config.

@@ -46,9 +46,14 @@ def make_batches(
             parallel.
 
     Yields:
-        Dicts of arrays: `frames` uint8 [b,t,H,W,3], RGB; `masks` uint8 [b,t,H,W], ids from 1 to o, or 0 for background;
-        `valid` bool [b,o], which ids are in use; `sample` int64 [b], sample numbers; `numbers` int32 [b,t], frame numbers in
-        the original video; `names` bytes [b], "SET/VIDEO/FRAME FRAME ...".
+        Dicts of arrays:
+
+        - `frames`: uint8 [b,t,H,W,3], RGB.
+        - `masks`: uint8 [b,t,H,W], ids from 1 to o, or 0 for background.
+        - `valid`: bool [b,o], whether each id is in use.
+        - `sample`: int64 [b], the sample numbers.
+        - `numbers`: int32 [b,t], the frame numbers in the original video.
+        - `names`: bytes [b], the frame names in the form "SET/VIDEO/FRAME FRAME ...".
 
     Raises:
         DataError: a data set cannot be opened, a file is damaged, or a data set never yields an object.

@@ -25,8 +25,9 @@ def warp_masks(
         size: height and width of the output.
 
     Returns:
-        The visible ids, uint8 [t,H,W], which are 0 in the background and under donors. The donors, uint8 [t,H,W], as 1 + d for
-        donor d and 0 elsewhere. The number of pixels of each id, then of each donor, in the first frame, int32 [256+d].
+        Three arrays: visible ids, donors and areas. Visible ids, uint8 [t,H,W], are 0 in the background and under donors.
+        Donors, uint8 [t,H,W], are 1 + d in pixels that donor d covers, otherwise 0. Areas, int32 [256+d], are the numbers of
+        pixels of each id, then of each donor, in the first frame.
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
     named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}

@@ -28,10 +28,10 @@ class DavisConfig(tfds.core.BuilderConfig):
     Attributes:
         year, resolution, annotations: as in `read_davis`. If `year` is "", all sequences of a folder without lists are read.
         sequences: read only these sequences of the list or folder, such as "bear,camel".
-        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": natural, but with an error if the
-            order is ambiguous.
-        mask_values: "ids", or "threshold" if masks are grey levels; values of 128 and above are then the only object. "": ids,
-            but masks in your own data sets that look like grey levels are skipped.
+        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": like "natural", but an ambiguous
+            order is an error.
+        mask_values: "ids", or "threshold" if masks are grey levels; values of 128 and above are then the only object. "": like
+            "ids", but masks that look like grey levels are skipped in your own data sets.
     """
 
     year: str = ""

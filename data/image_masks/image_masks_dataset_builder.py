@@ -27,8 +27,8 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
             defines a range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except
             that 255 is void if there are other values.
         soft: whether masks are grey levels; values of 128 and above are then the only object.
-        mask_values: "ids", or "threshold", which has the same effect as `soft`. "": ids; if `objects` is not set, masks that
-            look like grey levels are skipped.
+        mask_values: "ids", or "threshold", which has the same effect as `soft`. "": like "ids", but masks that look like
+            grey levels are skipped if `objects` is not set.
         images, masks, image_end, mask_end: as in `read_stills`.
     """
 

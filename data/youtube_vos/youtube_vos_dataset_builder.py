@@ -23,8 +23,8 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
     Attributes:
         all_frames: whether to use all frames or only every fifth one. In the split "train", every fifth frame has a mask.
-        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": natural, but with an error if the
-            order is ambiguous.
+        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": like "natural", but an ambiguous
+            order is an error.
     """
 
     all_frames: bool = False
@@ -32,7 +32,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder of YouTube-VOS. Both years have the same layout, but different videos and masks."""
+    """The builder of YouTube-VOS. The years 2018 and 2019 have the same layout, but different videos and masks."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that contains train and valid, from https://youtube-vos.org."
     BUILDER_CONFIGS: ClassVar = [

@@ -55,7 +55,7 @@ class Calls:
         return JSONResponse({"next": await run_in_threadpool(self._project.next_to_annotate)})
 
     async def frame(self, request: Request) -> Response:
-        """Returns a frame as a JPEG. The browser caches it permanently if the URL contains the version of the video."""
+        """Returns a frame as a JPEG. The browser caches the JPEG permanently if the URL contains the version of the video."""
         version = self._project.version
         headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
         if request.query_params.get("v") == version:
@@ -82,7 +82,7 @@ class Calls:
         return Response(content, 200, headers, "application/octet-stream")
 
     async def events(self, request: Request) -> Response:
-        """Streams events: all events after the last one that the page has received, or only new events."""
+        """Streams the events after the last event that the page has received, or only new events."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
             raise ValueError("after or Last-Event-ID is not the number of an event")
@@ -231,7 +231,7 @@ def make_app(calls: Calls) -> Starlette:
 
 
 async def _static(request: Request) -> Response:
-    """Returns a static file of the page. Names are compared with the names of existing files, not used as paths."""
+    """Returns a static file of the page. Names are looked up in the list of files, and never used as paths."""
     name = request.path_params.get("name", "index.html")
     for path in STATIC.iterdir():
         if path.name == name and path.suffix in _TYPES:

@@ -11,7 +11,7 @@ from PIL import Image
 from hmmn_jax.io.video import Video
 
 BUDGET = 1 << 27  # memory budget for cached JPEGs, in bytes
-HEIGHTS = (48, 96, 192, 384, 768)  # possible heights of thumbnails, of which there are few so that cached thumbnails are reused
+HEIGHTS = (48, 96, 192, 384, 768)  # possible heights of thumbnails; a short list, so that cached thumbnails are reused
 QUALITY = 92
 
 

@@ -281,7 +281,7 @@ class Project:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # even if saving failed: pages show the state in memory, which the next edit saves
+        finally:  # publish even if saving failed, because the next edit saves the state in memory
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())

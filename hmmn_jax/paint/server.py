@@ -60,7 +60,7 @@ class Server(uvicorn.Server):
         self.run([self._sock])
 
     def stop(self) -> None:
-        """Stops `serve_page`. Call it from another thread."""
+        """Stops `serve_page`. Call this method from another thread."""
         self._log.close()
         self.should_exit = True
 

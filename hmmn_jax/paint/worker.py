@@ -26,7 +26,8 @@ class Job:
     """A call of `propagate` that a page requested.
 
     Attributes:
-        state: "compiling" (until the first frame, if the model has to be compiled), "running", "stopped", "done" or "failed".
+        state: "compiling", "running", "stopped", "done" or "failed". If the model has to be compiled, the state is "compiling"
+            until the first frame has been computed.
         done: the number of frames computed so far.
         left: the number of frames still to compute.
     """

@@ -36,12 +36,14 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 
 
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
-    """Agreement of two passes on one object: 1 - 2 min(u, 1 - u) (1 - J), where J = sum of minima / sum of maxima.
+    """The agreement of two passes on one object, from 0 to 1.
 
-    Disagreement has full weight midway between two annotated frames, and no weight at the annotated frames themselves.
+    The agreement is 1 - 2 min(u, 1 - u) (1 - J). J is the sum over all pixels of the smaller of the two probabilities, divided
+    by the sum of the larger one. Disagreement has full weight midway between two annotated frames, and no weight at the
+    annotated frames themselves.
 
     Args:
-        u: relative position of the frame between the annotated ones, from 0 to 1.
+        u: relative position of the frame between the two annotated frames, from 0 to 1.
         forward: probabilities of the object in the forward pass.
         backward: probabilities of the object in the backward pass.
     """
@@ -54,8 +56,8 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
     """Selects the frame to annotate next.
 
     Args:
-        confidence: for each frame that is up to date, the confidence of each object in the neighbouring annotations; NaN if the
-            object is absent.
+        confidence: for each frame that is up to date, the confidence of each object that the neighbouring annotations contain.
+            The confidence is NaN if the object has no pixels in the frame.
         anchors: the annotated frames, in ascending order.
         frames: number of frames in the video.
 

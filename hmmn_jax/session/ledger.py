@@ -1,4 +1,4 @@
-"""The current and earlier timelines of a session, protected by a lock. Supports edits, undo, and new results of passes."""
+"""The current and earlier timelines of a session, protected by a lock. A ledger supports edits, undo and new results."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ MOST_UNDONE = 32  # maximum number of edits that can be undone
 
 
 class Ledger:
-    """Stores the current timeline, which edits and passes replace from several threads.
+    """Stores the current timeline. Edits and passes can replace the timeline from several threads.
 
     Attributes:
         timeline: the current timeline.

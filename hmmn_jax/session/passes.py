@@ -1,4 +1,4 @@
-"""Passes: a pass runs the segmenter from an annotated frame, forwards or backwards."""
+"""Runs passes. A pass runs the segmenter from an annotated frame, either forwards or backwards."""
 
 from collections.abc import Iterator, Mapping
 
@@ -25,7 +25,7 @@ def run_pass(
     queries: Queries,
     view: View | None = None,
 ) -> Iterator[tuple[int, Picture]]:
-    """Segments the frames after an anchor up to `last`, backwards if `last` is before the anchor.
+    """Segments the frames from an anchor (excluded) to `last` (included). Runs backwards if `last` is before the anchor.
 
     The segmenter restarts with the mask of the anchor, as if the anchor were the first frame of a video. Pixels with uncertain
     ids keep their probabilities. The next frame is read while the device processes the current one.
@@ -55,7 +55,7 @@ def run_pass(
         state, result = segmenter.step(state, upcoming, donate=True, query=query)
         if t != last:
             upcoming = next(frames)
-        objects = np.argsort(result.ids)[1:]  # background, 0, comes first
+        objects = np.argsort(result.ids)[1:]  # the background, id 0, comes first
         if view is None:
             mask, probs = np.asarray(result.mask), np.asarray(result.probs)
         else:
@@ -98,8 +98,8 @@ def merge_pass(
         picture: the result of the pass.
         pool: stores the arrays.
         areas: for each direction, the number of pixels of each object in the annotated frame where the pass starts. If `areas`
-            is given, each pass is also weighted by its reliability, which is the confidence of the object times this number of
-            pixels.
+            is given, each pass is also weighted by its reliability: the confidence of the object times the number of the
+            object's pixels in `areas`.
 
     Returns:
         `current` if it already contains this pass. If `current` contains only the other pass, the result is the combination of

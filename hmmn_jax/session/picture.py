@@ -1,4 +1,4 @@
-"""Packed ids and probabilities of a frame. Supports renaming objects and combining two passes."""
+"""Packed ids and probabilities of a frame, with functions to rename objects and to combine two passes."""
 
 import dataclasses
 import functools
@@ -111,7 +111,7 @@ class Picture:
 
 
 def ids_of(mask: Integer[np.ndarray, "..."]) -> list[int]:
-    """The distinct values of a mask (uint8 or uint16) in ascending order, computed several times as fast as by `np.unique`."""
+    """Returns the distinct values of a mask (uint8 or uint16), sorted. The function is several times as fast as `np.unique`."""
     return np.flatnonzero(np.bincount(mask.ravel())).tolist()
 
 
@@ -182,8 +182,8 @@ def complete(
     Args:
         pool: stores the arrays.
         mask: the object id of each pixel.
-        unknown: pixels whose ids in `mask` are ignored. Such pixels get the probabilities from `present`, or become background
-            if `present` is None.
+        unknown: pixels whose ids in `mask` are ignored. Unknown pixels get the probabilities from `present`, or become
+            background if `present` is None.
         present: the current result for the frame.
 
     Returns:

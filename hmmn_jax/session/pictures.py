@@ -81,7 +81,8 @@ class PictureFiles:
     def _path(self, name: str) -> Path:
         """The path of a picture.
 
-        Raises ValueError for an invalid name. Names are read from files, so this check prevents access outside the folder.
+        Raises ValueError for an invalid name. Names are read from files, so an invalid name could refer to a file outside the
+        folder.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"the picture name is {name!r}, expected 64 hexadecimal digits in lower case")

@@ -21,7 +21,7 @@ def default_budget() -> int:
 
 
 class Queries:
-    """A cache for the encoded frames of one video. When it is full, the least recently used frames are removed."""
+    """A cache for the encoded frames of one video. When the cache is full, the least recently used frames are removed."""
 
     def __init__(self, encode: Callable[[UInt8[np.ndarray, "H W 3"]], Any], budget: int):
         """`encode` is `Segmenter.encode`; `budget` is in bytes."""

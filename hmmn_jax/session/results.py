@@ -1,4 +1,4 @@
-"""The results of a session: masks, probabilities and confidence, which are stored packed and unpacked on demand."""
+"""The results of a session: masks, probabilities and confidence. Arrays are stored in packed form, and unpacked on demand."""
 
 import math
 from collections.abc import Iterator, Mapping

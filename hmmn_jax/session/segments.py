@@ -1,4 +1,4 @@
-"""Determines the frames that a call of `propagate` computes: the ranges between anchors, and how far each pass runs."""
+"""Splits a range of frames at the anchors, and determines how far each pass has to run."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ class Segment(NamedTuple):
 
     Attributes:
         frames: one or more frames, in ascending order.
-        basis: the anchors on which these frames depend.
+        basis: the anchors on which the frames depend.
     """
 
     frames: range

@@ -38,7 +38,7 @@ class Session:
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
     An annotated frame is an anchor: the segmenter restarts there with the complete mask. Every other frame depends on the
-    nearest anchors before and after it. A frame is stale if these anchors or their masks have changed since the frame was
+    nearest anchors before and after it. A frame is stale if its nearest anchors or their masks have changed since the frame was
     computed. The mask of a stale frame remains available until the frame is recomputed.
 
     Methods may be called from other threads while one thread propagates.
@@ -61,10 +61,10 @@ class Session:
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             size: shorter side of the network's input, in pixels; 0: the size of the frames. Masks always have the size of the
                 frames, because the probabilities are resized.
-            weigh_by_reliability: between annotated frames, also weight both passes by their reliability for each object: the
-                confidence of the object times the number of its pixels in the annotated frame where the pass starts. A pass
-                that has lost the object then has no weight, and a pass that starts where the object is mostly hidden has little
-                weight. False: weight the passes by the position of the frame only.
+            weigh_by_reliability: also weight passes between annotated frames by their reliability for each object. The
+                reliability is the confidence of the object times the number of its pixels in the annotated frame where the pass
+                starts. A pass that has lost the object has no weight. A pass that starts where the object is mostly hidden has
+                little weight. False: weight passes by the position of the frame only.
             memory: memory budget for compressed masks and probabilities, in bytes. Data beyond this budget is stored in
                 temporary files.
             encoded: memory budget for the cache of encoded frames, in bytes. The cache avoids encoding a frame again in a
@@ -163,8 +163,8 @@ class Session:
         Args:
             t: the frame.
             mask: ids [H,W], uint8 or uint16. In a bool mask, True is object 1. 0 is background and erases objects.
-            unknown: pixels whose values in `mask` are ignored because the model decides their ids. Such pixels get the frame's
-                current probabilities, or become background if the frame has no result yet.
+            unknown: pixels whose values in `mask` are ignored because the model decides their ids. Unknown pixels get the
+                current probabilities of the frame, or become background if the frame has no result yet.
 
         Raises:
             IndexError: the frame does not exist.
@@ -235,7 +235,7 @@ class Session:
     ) -> Generator[tuple[int, FrameResult], None, None]:
         """Yields the results for the frames start <= t < stop that are not annotated. Frames are computed on demand.
 
-        Passes start at the nearest anchors, which may be outside the range. Frames between such an anchor and the range are
+        Passes start at the nearest anchors. If an anchor is outside the range, the frames between the anchor and the range are
         computed and stored, but not yielded. Frames that are up to date are not computed again. If the generator is closed, the
         results so far are kept. Edits during propagation are safe: the remaining frames use the new anchors.
 

@@ -37,11 +37,11 @@ class Basis(NamedTuple):
 
     @property
     def passes(self) -> frozenset[str]:
-        """The directions of the passes from these anchors to the frame."""
+        """The directions of the passes from the anchors to the frame."""
         return frozenset(self.starts)
 
     def position(self, t: int) -> float:
-        """Relative position of a frame between both anchors, from 0 at the previous anchor to 1 at the next one.
+        """Relative position of a frame between the two anchors, from 0 at the previous anchor to 1 at the next one.
 
         Raises ValueError if an anchor is missing.
         """
@@ -72,7 +72,7 @@ class Prediction:
         return self.basis is not None and self.passes == self.basis.passes
 
     def renamed(self, old: int, new: int) -> "Prediction":
-        """The prediction after a removal (`new` is 0) or a merge. A merged object gets the lower of both confidences."""
+        """The prediction after a removal (`new` is 0) or a merge. A merged object gets the lower of the two confidences."""
         if old not in self.picture.names:
             return self
         confidence = {k: c for k, c in self.confidence.items() if k != old}
@@ -88,7 +88,7 @@ class Timeline:
     Attributes:
         anchors: annotations by frame.
         predictions: predictions of the frames that are not annotated, by frame.
-        gone: maps each id that is no longer used to the id of the object that it was merged into, or to 0 if it was removed.
+        gone: maps the id of each removed object to 0, and the id of each merged object to the id of the other object.
     """
 
     anchors: Mapping[int, Picture] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Timeline:
         return STALE if current is None else FINAL if current.is_final else PROVISIONAL
 
     def picture(self, t: int) -> Picture | None:
-        """The picture of a frame: its annotation if there is one, otherwise its prediction, even if that is stale."""
+        """The picture of a frame, from its annotation if there is one, otherwise from its prediction, which may be stale."""
         if t in self.anchors:
             return self.anchors[t]
         found = self.predictions.get(t)
@@ -154,7 +154,7 @@ class Timeline:
         return Timeline(anchors, predictions, {**self.gone, old: new})
 
     def taken_back(self, before: "Timeline") -> "Timeline":
-        """Returns the timeline `before` an edit, together with later predictions that are still valid.
+        """Undoes an edit. Returns the earlier timeline `before`, updated with later predictions that are still valid.
 
         For each frame, there may be an earlier and a current prediction. If only one prediction is up to date, that prediction
         is used. If both predictions are up to date, the one with more passes is used. If both predictions are stale, the

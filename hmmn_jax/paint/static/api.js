@@ -83,7 +83,7 @@ export const deleteObject = (revision, id) => change("DELETE", `objects/${id}`, 
 export const mergeObjects = (revision, into, from) => change("POST", "objects/merge", { json: { into, from }, ...since(revision) });
 export const undo = (revision) => change("POST", "undo", since(revision));
 
-/** Stores the in and out points: frames first <= t < stop. */
+/** Stores the in and out points, which select the frames first <= t < stop. */
 export const setRange = (first, stop) => change("PATCH", "project", { json: { range: [first, stop] } });
 export const startJob = (json) => change("POST", "jobs", { json });
 export const stopJob = () => change("DELETE", "jobs/current");

@@ -43,7 +43,7 @@ export class History {
     return [own.length - undone, undone];
   }
 
-  /** Drops the changes of frame t, or of all frames, because something else changed the masks. */
+  /** Drops the changes of frame t, or of all frames if t is undefined. Needed if the patches no longer match the masks. */
   clear(t) {
     this.#changes = t === undefined ? [] : this.#changes.filter((change) => change.t !== t);
   }

@@ -309,7 +309,7 @@ function middle(canvas) {
   return [left + width / 2, top + height / 2];
 }
 
-/** Makes the first Tab focus the first link. Otherwise, Chromium would start after the object that was scrolled into view. */
+/** Makes the first Tab focus the first link, because Chromium would otherwise start after the selected object. */
 function startFocusAtTop() {
   const { body } = document;
   if (document.activeElement !== body) return;

@@ -54,7 +54,7 @@ export class Masks {
     const entry = this.#entries.get(t);
     if (id > 255 && entry.ids.BYTES_PER_ELEMENT === 1) {
       entry.ids = Uint16Array.from(entry.ids);
-      this.history.clear(t); // the stored patches have 8 bits
+      this.history.clear(t); // the stored patches have 8 bits per pixel
     }
   }
 

@@ -3,7 +3,7 @@
 const notices = document.getElementById("notices");
 const banner = document.getElementById("banner");
 
-/** Shows a message for some seconds, with at most one action `{label, run}`. Returns a function that removes it. */
+/** Shows a message for some seconds, with at most one action `{label, run}`. Returns a function that removes the message. */
 export function notice(text, { action, error = false } = {}) {
   const box = document.createElement("div");
   box.className = error ? "notice error" : "notice";
@@ -25,7 +25,7 @@ export function notice(text, { action, error = false } = {}) {
   return remove;
 }
 
-/** Runs a function that calls the server, and shows its error. */
+/** Runs a function that calls the server, and shows an error message if the call fails. */
 export async function attempt(run) {
   try {
     return await run();
@@ -36,7 +36,7 @@ export async function attempt(run) {
   }
 }
 
-/** Shows a message until it is called with null. */
+/** Shows a message in the banner. If `text` is null, hides the banner. */
 export function setBanner(text) {
   banner.hidden = text === null;
   banner.textContent = text ?? "";

@@ -68,7 +68,7 @@ export class Objects {
     this.#offerUndo(`Frame ${t + 1} is no longer annotated.`);
   }
 
-  // The server undoes its last edit, so the offer ends with the next edit.
+  // The server can undo only the last edit, so the notice that offers to undo an edit is removed at the next edit.
   #offerUndo(text) {
     const { revision } = this.model.project;
     const run = async () => {

@@ -63,7 +63,7 @@ export class View {
 
   // Moving and zooming
 
-  /** The point of the frame at a point of the window, in fractional pixels. */
+  /** Converts a point of the window to a point of the frame, in fractional pixels. */
   toFrame(clientX, clientY) {
     const { left, top } = this.canvas.getBoundingClientRect();
     return [(clientX - left - this.origin[0]) / this.scale, (clientY - top - this.origin[1]) / this.scale];
