@@ -37,13 +37,13 @@ RESUME = "Run the same command to resume with the missing videos"
 DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; default: configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root folder of the benchmark, with JPEGImages, Annotations and ImageSets.")
-FRAMES = flags.DEFINE_string("frames", None, "Folder of images or video file, instead of --data.")
+FRAMES = flags.DEFINE_string("frames", None, "Folder of images, or video file, to segment instead of --data.")
 MASK = flags.DEFINE_string("mask", None, "Indexed PNG of ids for the first frame of --frames, or a folder of masks.")
 DIRECTION = flags.DEFINE_enum(
     "direction", None, ["both", "forward", "backward"], "Direction in which the masks are propagated, if --mask is a folder."
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, a file, or lite.")
-STEP = flags.DEFINE_string("step", None, "Step of a training workdir, or best (by J&F). The default is the latest step.")
+STEP = flags.DEFINE_string("step", None, "Step of a workdir, or best for the highest J&F. The default is the latest step.")
 SCORE = flags.DEFINE_string("score", None, "Score the masks SEQUENCE/FRAME.png in this folder instead of segmenting.")
 OUTPUT = flags.DEFINE_string("output", None, "Output folder; optional only with --score.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of inputs in a bucket; later runs reuse the copies.")

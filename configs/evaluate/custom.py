@@ -8,9 +8,9 @@ mask. For a video file JPEGImages/NAME.mp4, the mask of the first frame is Annot
 Annotations/NAME/NUMBER.png.
 
 Masks of later frames are used for scores. Each object is scored on the annotated frames after its first annotated frame. With
---config.late_objects=True, masks of later frames also start new objects. If --config.direction is both, forward or backward,
-each mask is the complete annotation of its frame. With a direction, the other frames are segmented from all masks, and no
-scores are computed.
+--config.late_objects=True, masks of later frames also start new objects. If --config.direction is set to forward, backward or
+both, each mask is the complete annotation of its frame. With --config.direction, frames without masks are segmented from all
+masks, and no scores are computed.
 
 For long videos, --config.max_memory_frames=50 limits the memory. For large videos, --config.size=480 sets the shorter side of
 the network's input; the masks still have the size of the frames.
@@ -22,5 +22,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Evaluates all folders and video files."""
+    """Settings for your own videos, with which all folders and video files are evaluated."""
     return benchmark_settings("custom")

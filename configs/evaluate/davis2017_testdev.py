@@ -1,4 +1,4 @@
-"""DAVIS-2017 test-dev: 30 sequences. Only the masks of the first frames are public. The evaluation server scores a zip file.
+"""DAVIS-2017 test-dev set, with 30 sequences. Only the masks of the first frames are public. The server scores a zip file.
 
     python evaluate.py --config configs/evaluate/davis2017_testdev.py --data DAVIS --checkpoint OUT --output RUN
 
@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Uses the settings of DAVIS-2017 validation, but a different list, and writes a zip file for the server."""
+    """Settings of DAVIS-2017 test-dev, for which a zip file for the server is written."""
     return benchmark_settings("davis2017_testdev")

@@ -1,4 +1,4 @@
-"""DAVIS-2017 validation: 30 sequences with 1 to 5 objects each.
+"""DAVIS-2017 validation set of 30 sequences with 1 to 5 objects each.
 
     python evaluate.py --config configs/evaluate/davis2017_val.py --data DAVIS --checkpoint OUT --output RUN
 
@@ -11,5 +11,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Gives every object the same weight."""
+    """Settings of DAVIS-2017 validation, in which every object has the same weight."""
     return benchmark_settings("davis2017_val")

@@ -1,11 +1,12 @@
-"""The bundled clip: 40 frames of 426x240 with two koi in a pond.
+"""The bundled clip of 40 frames of 426x240, which shows two koi in a pond.
 
     python evaluate.py --config configs/evaluate/demo.py --data hmmn_jax/demo_clip --checkpoint lite --output RUN \
       --overlays --movie gif
 
 `make demo` and `hmmn-jax demo` run the same evaluation of the bundled clip. "lite" is the small bundled model.
 
-The measured J&F is 0.857 (see docs/lite.md). The evaluation takes 15 seconds on two cores, half of which is compilation.
+The measured J&F of the small bundled model is 0.857 (see docs/lite.md). On two cores, the evaluation takes 15 seconds, and half
+of this time is compilation.
 """
 
 from ml_collections import ConfigDict
@@ -14,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Scores like DAVIS-2017."""
+    """Settings for the bundled clip, which is scored like DAVIS-2017."""
     return benchmark_settings("demo")

@@ -1,4 +1,4 @@
-"""Long-time Video: three videos with thousands of frames, of which few are annotated.
+"""Long-time Video, a data set of three videos with thousands of frames. Only a few frames are annotated.
 
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --score PRED
@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Scores the annotated frames by DAVIS's J and F."""
+    """Settings of Long-time Video, whose annotated frames are scored by DAVIS's J and F."""
     return benchmark_settings("long_video")

@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Uses the settings of LVOS validation, but writes a zip file for the server."""
+    """Settings of the LVOS test set, for which a zip file for the server is written."""
     return benchmark_settings("lvos_test")

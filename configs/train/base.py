@@ -1,4 +1,4 @@
-"""Defaults of all training experiments, which `hmmn_jax.training.defaults` explains, and the settings of the bundled model."""
+"""Default training settings and the bundled model. `hmmn_jax.training.defaults` explains each field."""
 
 from ml_collections import ConfigDict, config_dict
 

@@ -1,8 +1,8 @@
 """Functions that return the data section of an experiment config.
 
-A clip from a still image consists of three transforms of the image, and a clip from a video consists of three frames. Schedules
-have the form ((first sample, value), ...). Schedules count samples, so they do not depend on the batch size or the number of
-devices.
+By default, a clip from a still image consists of three transforms of the image, and a clip from a video consists of three
+frames. Schedules have the form ((first sample, value), ...). Schedules count samples, so they do not depend on the batch size
+or the number of devices.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
 
 
 def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
-    """Main training on videos: three frames in temporal order, cropped around an object."""
+    """Main training on videos. Each clip has three frames in temporal order, which are cropped around an object."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
@@ -41,25 +41,28 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 
 
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
-    """The skip schedule of STM. After every `every` epochs, the maximum skip increases by `by`, from 0 to `most`."""
+    """The skip schedule of STM, in which the maximum skip increases from 0 to `most`.
+
+    `every` is the number of epochs between two increases, and `by` is the amount of an increase, in frames.
+    """
     return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
 
 
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """The skip schedule of STCN. Each maximum skip takes effect after the given fraction of all samples."""
+    """The skip schedule of STCN. Each skip in `skips` takes effect after the corresponding share of all samples in `shares`."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 
 def paper_stills() -> ConfigDict:
-    """Pre-training on five image data sets. BIG, a small data set of very large images, is repeated five times."""
+    """Pre-training on five image data sets. BIG and HRSOD are repeated five times."""
     repeats = {"duts": 1, "ecssd": 1, "fss1000": 1, "big": 5, "hrsod": 5}
     return stills({name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in repeats.items()})
 
 
 def paper_videos() -> ConfigDict:
-    """Main training: YouTube-VOS 2019 and DAVIS-2017 (repeated five times), with skips as in STM."""
+    """Main training on YouTube-VOS 2019 and DAVIS-2017 (repeated five times), with the skip schedule of STM."""
     sets = {
         "davis": source("davis/2017_480p", still=False, repeat=DAVIS_REPEAT),
         "youtube_vos": source("youtube_vos/2019", still=False),
@@ -68,12 +71,12 @@ def paper_videos() -> ConfigDict:
 
 
 def moving_shapes() -> ConfigDict:
-    """Rendered clips, which need no files."""
+    """Rendered clips, for which no data files are needed."""
     return videos({"shapes": source("moving_shapes", still=False)}, ((0, 2),))
 
 
 def lite() -> ConfigDict:
-    """First stage of hmmn-lite: half of the clips are from 26 videos, and the other half from small sets of still images."""
+    """First stage of hmmn-lite. Half of the clips are from 26 videos, and the others are from small sets of still images."""
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)

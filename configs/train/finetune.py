@@ -8,8 +8,9 @@ and other layouts. OUT is an output of `convert_weights.py`, the workdir of anot
 weights. If you have annotated sequences for validation, set --config.validation.data=FOLDER and --config.validation.split=LIST
 to compute their J&F during training.
 
-Expected: J&F was not measured. With few videos, check the validation scores for overfitting; the best checkpoint is kept.
-Cost: the run has 5,000 steps of four clips of 384x384. The run time was not measured.
+Expected: J&F is unknown, because it was not measured. With few videos, check the validation scores for overfitting. The
+checkpoint with the best validation score is kept. Cost: the run has 5,000 steps of four clips of 384x384. The run time was not
+measured.
 """
 
 from ml_collections import ConfigDict

@@ -7,8 +7,8 @@ DATA and DAVIS are as in `configs/train/lite_varied.py`. DATA also contains `dav
 docs/lite.md.
 
 Expected: in one run, J&F on the four validation sequences was 0.770 for a shorter side of 240 pixels and 0.792 for 360 pixels.
-The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with fewer samples, the
-second time with 2,440. Cost: a step took 7 to 8 seconds on two cores, and each start took 3 to 5 minutes of compilation.
+The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with fewer samples, and
+ended after 2,440 samples. Cost: a step took 7 to 8 seconds on two cores, and each start took 3 to 5 minutes of compilation.
 docs/lite.md lists all runs.
 """
 

@@ -7,8 +7,8 @@ RUN1, DATA and DAVIS are as in `configs/train/main.py`, and all processes must b
 clips needs 8, 16, 32 or 64 devices; for other numbers of devices, set --config.batch. docs/clusters.md lists the commands for
 Slurm, TPU pods and Kubernetes.
 
-Expected: J&F was not measured. The learning rate follows the rule in docs/clusters.md, which was not tested with this model.
-Cost: docs/scaling.md contains predictions based on the TPU compiler.
+Expected: J&F is unknown, because it was not measured. The learning rate follows the rule in docs/clusters.md, which was not
+tested with this model. Cost: docs/scaling.md contains predictions based on the TPU compiler.
 """
 
 from ml_collections import ConfigDict

@@ -60,7 +60,7 @@ def find_davis(
 ) -> dict[str, Callable[[], VideoFiles]]:
     """Like `read_davis`, but returns a dict of functions, each of which reads one sequence.
 
-    An error in one sequence does not affect the other sequences. The keys are the names of the sequences.
+    An error in one sequence does not affect the other sequences. The keys of the dict are the names of the sequences.
     """
     root = user_path(root)
     resolution = resolution or choose_resolution(root)
@@ -97,15 +97,15 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
 
 
 def _list_places(year: str, resolution: str) -> list[str]:
-    # A list in a resolution folder belongs to DAVIS-2016. DAVIS-2017 with a list of 2016 would silently lack sequences.
+    # A list in a resolution folder belongs to DAVIS-2016. A list of 2016 would silently omit sequences of DAVIS-2017.
     return [year, resolution] if year == "2016" else [year]
 
 
 def read_list(path: Path) -> dict[str, list[str] | None]:
     """Reads a list of sequences.
 
-    Returns a dict with a key for each sequence name. The values are lists of frame stems, or None if the list contains names of
-    sequences. Raises DataError if the list cannot be read or is empty.
+    Returns a dict with a key for each sequence name. The values are lists of frame stems, or None if the file contains only
+    sequence names. Raises DataError if the list cannot be read or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -149,7 +149,7 @@ def find_unlisted(
 ) -> dict[str, Callable[[], VideoFiles]]:
     """Like `read_unlisted`, but returns a dict of functions, each of which reads one sequence.
 
-    An error in one sequence does not affect the other sequences. The keys are the names of the sequences.
+    An error in one sequence does not affect the other sequences. The keys of the dict are the names of the sequences.
 
     `images` is the folder of the frames inside `root`.
 
@@ -209,7 +209,7 @@ def match_masks(folder: Path, frames: tuple[Path, ...], notes: Notes | None = No
 
     Returns:
         The masks by frame index, and the PNGs without a frame of the same name. PNGs without a frame and other skipped files
-        are noted.
+        are added to `notes`.
 
     Raises:
         DataError: no frame has a mask; a frame has two masks; a mask is a broken link.
@@ -244,7 +244,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
-    """Returns whether a folder is not a sequence, because it has neither images nor masks or is a system folder."""
+    """Returns whether a folder is a system folder, or contains neither images nor masks."""
     if images.name in _SYSTEM_FOLDERS:
         return True
     return images.is_dir() and not any(map(_is_picture, images.glob("*"))) and not any(masks.glob("*.png"))

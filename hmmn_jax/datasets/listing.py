@@ -20,7 +20,7 @@ def list_frames(
 
     Args:
         folder: the folder.
-        exclude: a file that is not a frame, such as the mask, and is skipped together with identical copies of it.
+        exclude: a file that is not a frame, such as the mask. The file and identical copies of it are skipped.
         order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
         notes: receives the skipped files with the reasons, and a note if the order differs from plain sorting.
 

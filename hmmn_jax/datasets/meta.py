@@ -19,7 +19,7 @@ def read_meta(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads a text file with one name per line, without surrounding spaces and empty lines.
+    """Reads a text file with one name per line, and removes surrounding spaces and empty lines.
 
     Raises DataError if the file cannot be read.
     """

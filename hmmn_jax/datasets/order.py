@@ -40,7 +40,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
     Args:
         folder: the folder to show in errors and notes.
         paths: the files.
-        order: one of ORDERS. "": all possible interpretations must agree.
+        order: one of ORDERS, or "" if all possible interpretations must lead to the same order.
         notes: receives a note if the order differs from plain sorting.
 
     Raises:

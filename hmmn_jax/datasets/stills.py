@@ -32,8 +32,8 @@ def read_stills(
 
     Args:
         root: the folder of the data set.
-        images: the folder of the images inside `root`. "": the first existing pair in FOLDERS. If no pair in FOLDERS exists,
-            `root` itself must contain pairs `x.jpg` and `x.png`.
+        images: the folder of the images inside `root`. If `images` is "", the first existing pair in FOLDERS is used. If no
+            pair in FOLDERS exists, `root` itself must contain pairs `x.jpg` and `x.png`.
         masks: the folder of the masks, if `images` is given.
         image_end: a suffix of the image names that the mask names do not have, such as "_im" in the data set BIG.
         mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the data set BIG.
@@ -96,7 +96,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
 
 
 def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) -> None:
-    """Adds a note for each image with another suffix."""
+    """Adds a note for each image whose suffix is not in `suffixes`."""
     for path in sorted(home.rglob("*")):
         if path.suffix.lower() in _PICTURES - suffixes and not path.name.startswith("."):
             notes.add(LEFT_OUT, kind, str(path))

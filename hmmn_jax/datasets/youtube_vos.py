@@ -74,8 +74,8 @@ def find_youtube_vos(
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
     """Like `read_youtube_vos`, but returns a dict of functions, each of which reads one video.
 
-    An error in one video does not affect the other videos. The keys are the names of the videos. If `all_frames` is None, the
-    function uses `ROOT/SPLIT_all_frames` if this folder exists, and otherwise the frames in the folder of the split.
+    An error in one video does not affect the other videos. The keys of the dict are the names of the videos. If `all_frames` is
+    None, the function uses `ROOT/SPLIT_all_frames` if this folder exists, and otherwise the frames in the folder of the split.
     """
     root = user_path(root)
     home, more = root / split, root / f"{split}_all_frames"

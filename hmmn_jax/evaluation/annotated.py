@@ -1,4 +1,4 @@
-"""Uses a session to segment a video from complete masks of any of its frames."""
+"""Segments a video with a session, based on complete masks of some frames."""
 
 from collections.abc import Callable, Iterator
 from typing import SupportsIndex
@@ -48,8 +48,8 @@ def segment_annotated(
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
     """Propagates all masks of a clip in its direction, then yields all frames in order.
 
-    Each frame is yielded with its result or, if its mask is given, with the ids of the mask. Frames
-    before the first mask (direction forward) or after the last mask (direction backward) are background.
+    Each frame is yielded with its result or, if its mask is given, with the ids of the mask. With direction "forward", frames
+    before the first mask are background. With direction "backward", frames after the last mask are background.
 
     Args:
         segmenter: a segmenter for non-overlapping objects.

@@ -46,7 +46,7 @@ def _line(clip: Clip, objects: Sequence[str]) -> str:
 
 
 def _describe_annotated(clip: Clip, notes: Notes) -> str:
-    """Describes a video whose masks are all annotations, with the number of masks that contain each object."""
+    """Describes a video with complete masks, and states how many masks contain each object."""
     counts: collections.Counter[int] = collections.Counter()
     for mask in clip.read_complete(*clip.size).values():
         counts.update(_pixels(mask).keys())

@@ -1,4 +1,4 @@
-"""The settings of each benchmark. The files in `configs/evaluate` and `hmmn-jax evaluate --benchmark` use them as defaults.
+"""The settings of each benchmark, which `configs/evaluate` and `hmmn-jax evaluate --benchmark` use as defaults.
 
 Only the report uses the results of the paper.
 """
@@ -22,7 +22,7 @@ def base() -> ConfigDict:
     config.late_objects = False  # True: masks of later frames start new objects
     config.direction = ""  # forward, backward or both: direction of propagation from all masks; "": as the benchmark defines
     config.order = ""  # order of frame names: natural, decimal, signed or name; "": natural, or an error if ambiguous
-    config.mask_values = ""  # meaning of grey values: ids or threshold (128 and above); "": ids, or an error for grey levels
+    config.mask_values = ""  # ids, or threshold (values from 128 are the object); "": ids, but grey levels are an error
     config.single_object = False  # True: all ids are scored as one object, as in DAVIS-2016
     config.submission = ""  # pattern of names in the zip for the server, such as "{sequence}/{frame}.png"; "": no zip
 
@@ -31,7 +31,7 @@ def base() -> ConfigDict:
     config.size = 0  # shorter side of the network's input, in pixels; 0: size of the frames
     config.scales = (1.0,)  # multiples of `size`; probabilities of several scales are averaged at the size of the frames
     config.flip = False  # True: also segment mirrored frames, and average the probabilities
-    config.objects_per_batch = 0  # maximum number of objects to compute at once; 0: 1 on a CPU, 4 elsewhere
+    config.objects_per_batch = 0  # maximum number of objects to compute at once; 0: one on a CPU, four elsewhere
     config.dtype = ""  # compute dtype; "": the dtype of the checkpoint
     config.save_probabilities = False  # True: also write probabilities/SEQUENCE/FRAME.npz (see `Outputs`)
     config.fps = 0.0  # frame rate of movies; 0: the rate of the video, or 10 for folders
@@ -82,7 +82,7 @@ def youtube_vos_2018() -> ConfigDict:
 
 
 def youtube_vos_2019() -> ConfigDict:
-    """YouTube-VOS 2019 validation, with 507 videos and the settings of 2018."""
+    """YouTube-VOS 2019 validation, with 507 videos and the settings of YouTube-VOS 2018."""
     config = youtube_vos_2018()
     config.year = "2019"
     config.paper = paper("YouTube-VOS 2019 valid", 507, {"overall": 0.825, "J seen": 0.817, "J unseen": 0.773})
@@ -157,7 +157,7 @@ def sav_test() -> ConfigDict:
 
 
 def burst_val() -> ConfigDict:
-    """BURST validation, guided by exemplar masks. The result is a JSON file for the official evaluator."""
+    """BURST validation for the exemplar-guided task. The result is a JSON file for the official evaluator."""
     config = base()
     config.protocol = "burst"
     config.year = ""

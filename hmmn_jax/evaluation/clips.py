@@ -1,4 +1,4 @@
-"""Videos to segment: frames, which are read on demand, and the given masks."""
+"""Videos to segment, with given masks and with frames that are read on demand."""
 
 import contextlib
 import functools
@@ -53,8 +53,8 @@ class Clip:
         mask_values: meaning of the values in grey masks; see `read_ids`.
         value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
         about: metadata of the video from the benchmark, which the plan of the video uses.
-        direction: "forward", "backward" or "both", if a session propagates `masks` in this direction. With a direction, each
-            mask annotates its whole frame. With "", the masks start objects.
+        direction: direction in which a session propagates `masks`: "forward", "backward" or "both". With a direction, each
+            mask annotates its whole frame. If `direction` is "", the masks start objects.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Clip:
 
     @property
     def requested_frames(self) -> list[int]:
-        """The indices of the frames whose masks are required; for a video file, based on the number of frames in its header."""
+        """The indices of the frames whose masks are required. For a video file, the header states the number of frames."""
         return [t for t in range(len(self)) if self.requested is None or self.frame_name(t) in self.requested]
 
     @property
@@ -312,7 +312,10 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
 
 
 def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
-    """Finds the masks `NUMBER.png` in a folder, by frame number. Raises DataError without masks, or for a frame with two."""
+    """Finds the masks `NUMBER.png` in a folder, by frame number.
+
+    Raises DataError if the folder contains no masks, or if a frame has two masks.
+    """
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:

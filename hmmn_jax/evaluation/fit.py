@@ -1,4 +1,4 @@
-"""Chooses the settings of `hmmn-jax segment` that the user does not set, from the video and the available memory."""
+"""Chooses the settings of `hmmn-jax segment` that the user does not set, based on the video and the available memory."""
 
 import math
 from collections.abc import Collection, Mapping

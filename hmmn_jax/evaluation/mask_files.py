@@ -82,7 +82,7 @@ class FolderPerObject(MaskFiles):
     """One PNG for each object and frame, `SEQUENCE/OBJECT/FRAME.png`, with 255 for pixels of the object.
 
     Attributes:
-        first: the number of the folder of id 1. Folder names have three digits: if `first` is 0, the folder of id 1 is 000.
+        first: the number of the folder of id 1. Folder names have three digits. If `first` is 0, id 1 has the folder 000.
     """
 
     first: int = 1

@@ -27,13 +27,14 @@ MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies",
 
 @dataclass(frozen=True)
 class Outputs:
-    """Selects the outputs to write to `folder`. Masks are always written, and other outputs on request.
+    """Selects the outputs to write to `folder`. Masks are always written, and other outputs are written on request.
 
-    `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames. `movies/CLIP.mp4`
-    (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the frame rate is that of the video, or 10 for a
-    folder. `probabilities/CLIP/FRAME.npz` are written for the requested frames, with two arrays. `probs` is float16 `[K+1,H,W]`
-    at the size of the video. `ids` is uint8 `[K+1]` and contains the id of each channel, starting with the background (0). For
-    each kind in `exports`, `hmmn_jax.exports` writes all frames to `exports/KIND`.
+    `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` are written for all frames.
+    `movies/CLIP.mp4` (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the frame rate is that of the
+    video, or 10 for a folder. `probabilities/CLIP/FRAME.npz` are written for the requested frames, and contain the arrays
+    `probs` and `ids`. The array `probs` is float16 `[K+1,H,W]` at the size of the video. The array `ids` has the shape `[K+1]`
+    and contains the id of each channel, starting with the background (0). For each kind in `exports`, `hmmn_jax.exports` writes
+    all frames to `exports/KIND`.
     """
 
     folder: AnyPath
@@ -78,7 +79,7 @@ class Outputs:
         return places
 
     def made_from(self, clip: Clip) -> dict[str, Any]:
-        """Returns what the outputs of a clip depend on: settings and weights of the run, input files, and requested outputs."""
+        """Returns the dependencies of a clip's outputs: settings and weights of the run, input files, and requested outputs."""
         digest = hashlib.sha256()
         for source in clip.sources:
             digest.update(f"{source.name}\0{sha256(source)}\0".encode(errors="surrogateescape"))
@@ -113,7 +114,7 @@ class ClipWriter:
     def __enter__(self) -> "ClipWriter":
         outputs = self.outputs
         require_free(self._record, outputs.names(self.clip))
-        with contextlib.ExitStack() as stack:  # on exit: finish the movie, publish, clean up
+        with contextlib.ExitStack() as stack:  # on exit: finish the movie, publish the files, delete temporary files
             self.staged = stack.enter_context(outputs.run.staging())
             stack.push(self._publish_unless_failed)
             with writing_errors(self.staged):
@@ -165,7 +166,7 @@ class ClipWriter:
             self._write(index, frame, given, ids, given == ids[:, None, None] if self.needs_probs else None)
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
-        """Writes a segmented frame, after its results are fetched from the device."""
+        """Fetches the results of a segmented frame from the device and writes them."""
         probs = found.probs if self.needs_probs else None
         self._write(index, frame, found.mask, found.ids, probs)
 
@@ -218,7 +219,7 @@ def require_apart(
         doomed: the files that will be deleted.
     """
     if is_bucket(folder):
-        return  # the files of clips are local, or local copies
+        return  # inputs are local files or local copies, so they are not in the bucket
     home = folder.resolve()
     for listed in lists:
         if home == listed.resolve() or listed.resolve() in home.parents:

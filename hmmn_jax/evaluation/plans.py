@@ -23,7 +23,7 @@ from hmmn_jax.metrics.davis import (
     scored_ids,
 )
 
-MOST_IDS = 32  # maximum number of values in a prediction of one object; more values are treated as grey levels
+MOST_IDS = 32  # maximum number of values in a prediction of one object; more values are an error unless mask_values is set
 OWN_RULE = (
     "The scores are not comparable to those of DAVIS. Every annotated object is scored on the annotated frames after its first "
     "one. The last frame of the video is also scored if it is annotated."
@@ -206,7 +206,7 @@ def inner_annotations(clip: Clip) -> tuple[int, ...]:
 
 
 def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> DavisPlan:
-    """Plans to score all frames except the first and the last.
+    """Returns a plan that scores all frames except the first and the last.
 
     Raises DataError if a frame is not annotated, or if nothing can be scored.
     """
@@ -228,7 +228,10 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
 
 
 def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Notes) -> AnnotatedPlan:
-    """Plans to score each object on the annotated frames after its first mask. Raises DataError if nothing can be scored."""
+    """Returns a plan that scores each object on the annotated frames after its first mask.
+
+    Raises DataError if nothing can be scored.
+    """
     if clip.unreadable:
         raise DataError(clip.unreadable[0])
     held = clip.values

@@ -86,8 +86,8 @@ def predict(
 ) -> tuple[Cost, dict[str, str]]:
     """Segments clips and writes the requested outputs. Given masks are written unchanged.
 
-    Clips are divided among processes. Within a process, each idle segmenter takes the next clip. Clips with complete outputs
-    are skipped. If a clip fails, none of its files are written, and the other clips are still segmented.
+    Clips are divided among processes. Within a process, each clip is assigned to the next idle segmenter. Clips with complete
+    outputs are skipped. If a clip fails, none of its files are written, and the other clips are still segmented.
 
     Args:
       segmenters: segmenters from `make_segmenters`. The i-th segmenter uses the i-th device of this process.
@@ -187,7 +187,7 @@ def _duration(seconds: float) -> str:
 def run_each(work: Callable[..., None], arguments: list[tuple], stop: Callable[[], None]) -> None:
     """Calls `work` with each tuple of arguments.
 
-    Several tuples are processed in threads, and `stop` is called at the end, even after an error.
+    If there are several tuples, each tuple is processed in its own thread, and `stop` is called at the end, even after errors.
     """
     if len(arguments) == 1:
         return work(*arguments[0])

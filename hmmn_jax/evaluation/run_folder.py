@@ -94,7 +94,7 @@ class RunFolder:
             yield guard
 
     def claim(self, made_with: Mapping[str, Any] | None) -> None:
-        """Records the settings and inputs of the masks. None keeps the recorded values, for example to only score masks."""
+        """Records the settings and inputs of the masks. If `made_with` is None, the recorded values are kept."""
         made_with = self.made_with() if made_with is None else made_with
         write_file(self._run, json.dumps({"format": FORMAT, "made_with": made_with}, indent=1) + "\n")
 

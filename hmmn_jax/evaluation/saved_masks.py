@@ -1,4 +1,4 @@
-"""Reads saved masks by frame of their video, with probabilities if they were saved."""
+"""Reads the saved masks of a video, and the saved probabilities if there are any."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from hmmn_jax.io.video_file import open_video
 
 
 class Saved(NamedTuple):
-    """A mask and, if saved, the probabilities of the channels `ids`, starting with the background (0)."""
+    """A mask. If probabilities were saved, `probs` has a channel for each id in `ids`, starting with the background (0)."""
 
     mask: Integer[np.ndarray, "h w"]
     ids: Integer[np.ndarray, " c"] | None = None
@@ -42,7 +42,7 @@ class SavedMasks:
             probabilities: the folder of the probabilities `FRAME.npz`, as written by an evaluation.
 
         Raises:
-            DataError: the video does not exist, or a folder contains no mask or no probabilities.
+            DataError: the video or a folder does not exist, or the folder of the masks contains no mask of a frame.
         """
         for folder in filter(None, (masks, probabilities)):
             if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Scores the masks on disk of all videos that have a plan, formats the scores as a table, and writes them to files.
+"""Scores masks on disk with the plans of their videos, formats the scores as tables, and writes the scores to files.
 
 The JSON and CSV files contain the scores with full precision. `summary.json` lists the videos that cannot be scored.
 """
@@ -64,7 +64,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
 
 
 def score_table(scores: Sequence[SequenceScores], unscored: Mapping[str, str] | None = None) -> str:
-    """Formats a table of all sequences, scored or not, and the mean over all objects, with three decimals."""
+    """Formats a table with a row for each sequence, scored or not, and a row for the mean over all objects."""
     unscored = unscored or {}
     width = max(map(len, ["mean over objects", *unscored, *(s.name for s in scores)]))
     head = f"{'':{width}}  objects    J&F  |  J mean  recall   decay  |  F mean  recall   decay"

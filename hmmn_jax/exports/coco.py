@@ -1,4 +1,4 @@
-"""Exports run-length encoded masks as JSON in the formats of COCO, where each frame is an image, and YouTube-VIS."""
+"""Exports run-length encoded masks as JSON in COCO or YouTube-VIS format. In COCO format, each frame is an image."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ class Coco(_Json):
 
 
 class YouTubeVis(_Json):
-    """Writes `VIDEO.json` in YouTube-VIS format: one video with a list of masks per object; null marks an absent object."""
+    """Writes `VIDEO.json` in YouTube-VIS format. Each object has a list of masks, in which null marks its absence."""
 
     without_mask = "The list of each object contains null for these frames."
 

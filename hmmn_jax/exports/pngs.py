@@ -1,4 +1,4 @@
-"""Exports PNG files: ids with the DAVIS palette, or a binary mask or an RGBA layer for each object."""
+"""Exports PNG files: ids with the DAVIS palette, binary masks of single objects, or RGBA layers of single objects."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class BinaryPngs(_ObjectPngs):
 
 
 class RgbaPngs(_ObjectPngs):
-    """Writes `VIDEO/OBJECT/FRAME.png`: the frame, with the probability of the object as opacity.
+    """Writes `VIDEO/OBJECT/FRAME.png`, which contains the frame with the probability of the object as opacity.
 
     Without probabilities, the opacity is 255 for pixels of the object and 0 for all others. Pixels with opacity 0 are black.
     Colours are not premultiplied.

@@ -22,9 +22,10 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
 
 
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
-    """Encodes run lengths as text. Starting with the fourth length, differences from the length two runs before are stored.
+    """Encodes run lengths as text.
 
-    Each character encodes 5 bits of a number, starting with the lowest bits.
+    Starting with the fourth length, the stored value is the difference from the length two positions before. Each character
+    encodes 5 bits of a number, starting with the lowest bits.
     """
     rest = lengths.astype(np.int64)
     rest[3:] -= lengths[1:-2]

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Integer, UInt64
 
 
 def pack_masks(masks: Bool[np.ndarray, "n h w"]) -> UInt64[np.ndarray, "n words h"]:
-    """Packs masks."""
+    """Packs the rows of masks into 64-bit words."""
     n, height, width = masks.shape
     padded = np.zeros((n, height, -(-width // 64) * 64), masks.dtype)
     padded[..., :width] = masks
@@ -101,11 +101,11 @@ def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt6
 
 @functools.lru_cache(maxsize=256)
 def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
-    """Returns the rows of a disk, narrowest first, each as offset downwards, extent to the left and extent to the right.
+    """Returns the rows of a disk, narrowest first, as tuples (offset downwards, extent to the left, extent to the right).
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii, the taps form an ordinary disk. For fractional radii, a row may have a single tap that is not in
-    the column of the pixel. The extent of such a row to the left is -1. All values are in pixels.
+    the column of the pixel; the extent of this row to the left is -1. All values are in pixels.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

@@ -1,4 +1,4 @@
-"""LVOS scores: J, F and the variability V of objects with individual frame ranges, for seen and unseen classes."""
+"""LVOS metrics: J, F and the variability V for seen and unseen classes. Each object has its own range of frames."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -110,7 +110,7 @@ def score_frames(frames: Iterable[ScoredFrame], ranges: Mapping[int, FrameRange]
 
 
 def slot_values(values: Float64[np.ndarray, " t"], slots: int) -> Float64[np.ndarray, " slots"]:
-    """Returns the values of an object to average: the value of each scored frame, and 0 for each missing frame."""
+    """Returns the values that are averaged for an object: the value of each scored frame, and 0 for each missing frame."""
     values = values[~np.isnan(values)]
     return np.concatenate([values, np.zeros(slots - len(values))])
 

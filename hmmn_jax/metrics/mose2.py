@@ -1,8 +1,9 @@
-"""MOSE v2 scores: J, and F with an adaptive tolerance, over all frames, and separately for disappearances and reappearances.
+"""MOSE v2 metrics: J and the adaptive F, which is F with an adaptive tolerance.
 
-J is (I + 1) / (U + 1), where I and U are the areas of the intersection and the union, in pixels. The tolerance of F is 0.8 % of
-the image diagonal. For small objects, the tolerance of F is rounded up to whole pixels, and the adaptive F has a smaller
-tolerance (Ding et al., MOSEv2, 2025). All listed objects have the same weight.
+J and the adaptive F are computed over all scored frames, and separately over disappearances and reappearances. J is (I + 1) /
+(U + 1), where I and U are the areas of the intersection and the union, in pixels. The tolerance of F is 0.8 % of the image
+diagonal. For small objects, the tolerance of F is rounded up to whole pixels, and the adaptive F has a smaller tolerance (Ding
+et al., MOSEv2, 2025). All listed objects have the same weight.
 """
 
 import math
@@ -120,10 +121,11 @@ def reappearances(empty: Bool[np.ndarray, " t"]) -> list[slice]:
 
 
 def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
-    """Returns J, adaptive F and F of each object, and its J and adaptive F over disappearances and over reappearances.
+    """Returns seven means for each object.
 
-    The values are in [0, 1]. Means over disappearances or reappearances are NaN if the object has none. For a video without
-    scored frames, J and both kinds of F are 0.
+    The columns are J, adaptive F, F, J and adaptive F over disappearances, and J and adaptive F over reappearances. The values
+    are in [0, 1]. Means over disappearances or reappearances are NaN if the object has none. For a video without scored frames,
+    J and both kinds of F are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):
@@ -136,7 +138,8 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
     """Returns the metrics of the benchmark, in percent, averaged over all objects.
 
-    Objects that never disappear (or reappear) are excluded from the means for disappearances (or reappearances).
+    Objects that never disappear are excluded from the means over disappearances, and objects that never reappear are excluded
+    from the means over reappearances.
     """
     figures = [object_figures(video) for video in scores]
     j, adaptive_f, f, *parts = (_mean(column[~np.isnan(column)]) for column in np.concatenate(figures).T)

@@ -1,4 +1,4 @@
-"""VOST scores: J over all scored frames, and over the last quarter of them. F is not computed."""
+"""VOST metrics: J over all scored frames, and J_tr over the last quarter of the scored frames. F is not computed."""
 
 import math
 from collections.abc import Iterable
@@ -61,7 +61,7 @@ def transformed(values: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t1"]
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 6"]:
-    """Returns for each object the mean, recall and decay of J, and then of J_tr, which is J over the last quarter."""
+    """Returns six values of each object: the mean, recall and decay of J, and the mean, recall and decay of J_tr."""
     parts = [(statistics(j), statistics(transformed(j))) for j in scores.j]
     return np.array([[*_row(whole), *_row(end)] for whole, end in parts], float).reshape(len(scores.j), 6)
 

@@ -28,7 +28,7 @@ class YouTubeScores(SequenceScores):
 
 
 def with_groups(scores: SequenceScores, unseen: Mapping[int, bool]) -> YouTubeScores:
-    """Adds to the scores of a video whether the category of each object is unseen.
+    """Adds the group of each object, seen or unseen, to the scores of a video.
 
     The categories of ids that are not in `unseen` are unknown.
     """
@@ -51,7 +51,8 @@ def part(scores: Iterable[YouTubeScores]) -> dict[str, float]:
 def total(scores: Iterable[YouTubeScores]) -> dict[str, float]:
     """Returns the metrics of the benchmark, in [0, 1], and J&F, J and F over all objects.
 
-    The overall score is the mean of J and F of seen and unseen categories. If a group has no objects, the overall score is NaN.
+    The overall score is the mean of J for seen categories, J for unseen categories, F for seen categories and F for unseen
+    categories. If a group has no objects, the overall score is NaN.
     """
     videos = list(scores)
     figures = np.concatenate([np.empty((0, 2)), *map(object_figures, videos)])

@@ -32,7 +32,7 @@ from hmmn_jax.report.tables import figures_table, shown, statistics_table
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
 from hmmn_jax.version import __version__
 
-WORST, BEST = 20, 3  # maximum number of sequences with pictures
+WORST, BEST = 20, 3  # maximum number of the worst and of the best sequences with pictures
 MAX_CHARTS = 12  # maximum number of objects with a chart per sequence; the worst objects are shown
 MAX_ALL_CHARTS = 600  # maximum number of charts on the page
 MOST_ROWS = 200  # maximum number of videos in the table of the benchmark's metrics
@@ -51,7 +51,7 @@ def write_report(
 ) -> None:
     """Writes `folder/report.html` atomically.
 
-    A frame or mask that cannot be read is replaced by an error message.
+    If a frame or mask cannot be read, an error message replaces the pictures of the video.
 
     Args:
         folder: the run folder.

@@ -23,7 +23,7 @@ GIVEN = "given"
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture of frame `index`, with the name of the frame, a label for why it was chosen, and the JPEG as a data URI."""
+    """A picture of frame `index`, with the name of the frame, the reason why it was chosen, and the JPEG as a data URI."""
 
     index: int
     frame_name: str
@@ -98,7 +98,7 @@ def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: P
 
 
 def frame_quality(scores: SequenceScores) -> np.ndarray:
-    """Returns J&F of every scored frame, averaged over the objects scored on it: `float64 [t]`. If there is no F, returns J."""
+    """Returns J&F of each scored frame, averaged over the objects, as `float64 [t]`. If there is no F, returns J."""
     return np.mean([np.nanmean(values, axis=0) for values in (scores.j, scores.f) if not np.isnan(values).all()], axis=0)
 
 

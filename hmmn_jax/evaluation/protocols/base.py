@@ -1,8 +1,7 @@
 """`Protocol`, the interface of all benchmarks.
 
-A `Protocol` finds the videos in a folder. A `Protocol` also defines which masks are given, which frames are segmented, where
-masks are written, how masks are scored, and what is submitted to a server. Other modules access benchmarks only through
-`Protocol`.
+A `Protocol` finds the videos in a folder, and defines which masks are given and which frames are segmented. A `Protocol` also
+defines how masks are written, scored and submitted to a server. Other modules access benchmarks only through `Protocol`.
 """
 
 import abc
@@ -24,7 +23,7 @@ from hmmn_jax.io.files import contents, shortlist
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.metrics.figures import Figures
 
-Opener = Callable[[], Clip]  # opens one video; raises DataError
+Opener = Callable[[], Clip]  # a function that opens one video; raises DataError if this fails
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Task:
     inputs: tuple[Path, ...] = ()
 
     def plan(self, clips: Iterable[Clip]) -> tuple[list[Plan], dict[str, str]]:
-        """Plans how to score some videos.
+        """Creates the scoring plans of videos.
 
         Returns a plan for each video that can be scored, and the reason why each of the other videos cannot be scored.
         """
@@ -88,7 +87,7 @@ class Protocol(abc.ABC):
             notes: collects remarks for the user.
 
         Returns:
-            A function that opens the video, for each video name.
+            A dict that maps the name of each video to a function that opens the video.
 
         Raises:
             DataError: no video was found.
@@ -97,11 +96,11 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders that `find` searches, to which results are not written."""
+        """Returns the folders that `find` searches. Results are never written to input folders."""
 
     @abc.abstractmethod
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans how to score a video. Raises DataError with the reason if the video cannot be scored."""
+        """Returns the scoring plan of a video. Raises DataError with the reason if the video cannot be scored."""
 
     @property
     def submission(self) -> str:

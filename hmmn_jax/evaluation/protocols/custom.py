@@ -30,7 +30,7 @@ class Custom(Protocol):
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds folders of images, as in DAVIS but without lists, and video files in `JPEGImages`.
+        """Finds the folders of images and the video files in `JPEGImages`, without a list of sequences.
 
         The masks of video files are named by frame number.
         """
@@ -84,7 +84,10 @@ class Custom(Protocol):
         return task
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score each object on the annotated frames after its first mask. Raises DataError if all masks are given."""
+        """Returns a plan that scores each object on the annotated frames after its first mask.
+
+        Raises DataError if all masks are given.
+        """
         if clip.direction:
             raise DataError(
                 f"{clip.name}: all masks are given because config.direction is {clip.direction}, so the video cannot be scored"

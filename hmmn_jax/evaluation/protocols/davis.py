@@ -43,7 +43,7 @@ class Davis(Protocol):
         return root / "JPEGImages", root / self.settings.annotations
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score by the official rule.
+        """Returns a plan with the official scoring rule.
 
         All frames except the first and the last are scored, for ids 1 to the largest id in the first annotation.
         """

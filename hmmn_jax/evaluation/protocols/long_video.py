@@ -1,4 +1,4 @@
-"""Long-time Video: videos with thousands of frames. The annotated frames are scored as in DAVIS."""
+"""Long-time Video, with videos of thousands of frames. The annotated frames are scored as in DAVIS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,5 +38,5 @@ class LongVideo(VideoFolders):
         return read_list(root / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score the annotated frames. Raises DataError if there are fewer than three annotated frames."""
+        """Returns a plan that scores the annotated frames. Raises DataError if fewer than three frames are annotated."""
         return LongVideoPlan(clip, inner_annotations(clip))

@@ -24,7 +24,7 @@ UNSEEN = "unseen_videos.txt"
 
 @dataclass(frozen=True)
 class _Facts:
-    """Metadata of a video: unvalidated frame ranges of objects, and whether the video is unseen; None if unknown."""
+    """Metadata of a video. `ranges` is not validated. `unseen` is None if the list of unseen videos does not exist."""
 
     ranges: dict[int, Any]
     unseen: bool | None
@@ -50,7 +50,7 @@ class Lvos(VideoFolders):
     figures = lvos.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Reads the objects of each video, and whether the video is unseen. Raises DataError for invalid files."""
+        """Reads the objects of each video, and whether the video has an unseen class. Raises DataError for invalid files."""
         path = root / f"{self.settings.split}_meta.json"
         unseen = read_list(root / UNSEEN).keys() if (root / UNSEEN).is_file() else None
         meta = read_meta(path)
@@ -79,10 +79,10 @@ class Lvos(VideoFolders):
         return dataclasses.replace(clip, masks=first, sources=(*frames, *(clip.annotation(t) for t in first)))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score the frames of all objects.
+        """Returns a plan that scores the frames of all objects.
 
-        Raises DataError if an object has no frame to score, a frame has no annotation, or it is unknown whether the video is
-        unseen.
+        Raises DataError if an object has no frame to score, a frame has no annotation, or it is unknown whether the video has
+        an unseen class.
         """
         facts = clip.about
         if facts.unseen is None:

@@ -17,7 +17,7 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 class Mose1Plan(BenchmarkPlan):
     """Scores all frames except the first and the last, for ids 1 to the largest id in the first annotation.
 
-    Ids in a result above the largest id in the first annotation are errors.
+    If a result contains an id above the largest id in the first annotation, scoring fails.
     """
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
@@ -34,6 +34,6 @@ class Mose1(VideoFolders):
         return None
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score all frames except the first and the last. Raises DataError if a frame is not annotated."""
+        """Returns a plan that scores all frames except the first and the last. Raises DataError if a frame is not annotated."""
         require_annotations(clip)
         return Mose1Plan(clip, tuple(scored_frames(len(clip), clip.name)))

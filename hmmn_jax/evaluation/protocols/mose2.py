@@ -78,7 +78,7 @@ class Mose2(VideoFolders):
             raise DataError(f"{path}: this is not a meta.json of MOSE ({type(error).__name__}: {error}), {expected}") from error
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score all frames except the first and the last. Raises DataError if a frame is not annotated."""
+        """Returns a plan that scores all frames except the first and the last. Raises DataError if a frame is not annotated."""
         require_annotations(clip)
         scored = tuple(scored_frames(len(clip), clip.name))
         if clip.about is None:

@@ -50,7 +50,7 @@ class SavPlan(Plan):
         return self._stack({i: files[i] for i in self._ids(index)})
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores each object from the first scored frame on which its annotation or prediction is not empty."""
+        """Scores each object, starting with the first frame on which its annotation or prediction is not empty."""
         return sav.score_frames(frames, self.scored, self.clip.name)
 
     def _ids(self, index: int) -> list[int]:
@@ -89,7 +89,7 @@ class Sav(Protocol):
         return root / FRAMES, root / ANNOTATIONS
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score all objects. Raises DataError if an object has no frame to score."""
+        """Returns a plan that scores all objects. Raises DataError if an object has no frame to score."""
         scored = {i: frozenset(sorted(frames)[1:-1]) for i, frames in _frames_of_objects(clip).items()}
         if short := [i for i, frames in scored.items() if not frames]:
             raise DataError(
@@ -131,7 +131,7 @@ class Sav(Protocol):
 
 
 def _frames_of_objects(clip: Clip) -> dict[int, set[int]]:
-    """Returns, by id, the indices of the frames with an annotation of the object."""
+    """Returns the indices of the annotated frames of each object, by id."""
     found: dict[int, set[int]] = {}
     for t, files in clip.annotations.items():
         for i in files_of_objects(files):

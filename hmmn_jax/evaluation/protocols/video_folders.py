@@ -19,7 +19,7 @@ from hmmn_jax.io.notes import Notes
 
 
 class VideoFolders(Protocol):
-    """Videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`, of which the first is given.
+    """Videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
 
     Attributes:
         value_255: meaning of 255 in annotations; see `Clip`.

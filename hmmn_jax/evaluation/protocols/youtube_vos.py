@@ -39,7 +39,8 @@ class YouTubeVOS(Protocol):
 
     All frames are segmented. The masks of the listed frames are submitted.
 
-    If `unseen_categories.txt` exists, with a category of meta.json per line, seen and unseen categories are scored separately.
+    If `unseen_categories.txt` exists, seen and unseen categories are scored separately. Each line of `unseen_categories.txt` is
+    a category in meta.json.
     """
 
     figures = youtube_vos.FIGURES
@@ -70,7 +71,10 @@ class YouTubeVOS(Protocol):
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Plans to score each object on the annotated frames after its first mask. The server's annotations are not public."""
+        """Returns a plan that scores each object on the annotated frames after its first mask.
+
+        The annotations of the server are not public.
+        """
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:
             topic = f"seen and unseen categories are not distinguished, because the data folder does not contain {UNSEEN}"
@@ -87,7 +91,7 @@ class YouTubeVOS(Protocol):
 
 
 def _groups(root: Path, split: str) -> dict[str, dict[int, bool]] | None:
-    """Returns, by video and id, whether the category of the object is unseen; None if there is no list of unseen categories."""
+    """Returns whether the category of each object is unseen, by video and id; None if no list of unseen categories exists."""
     if not (path := root / UNSEEN).is_file():
         return None
     unseen, meta = set(read_lines(path)), root / split / "meta.json"
