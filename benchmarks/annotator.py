@@ -71,7 +71,7 @@ def play(
     choose: Choose,
     weigh_by_reliability: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the annotated frames, the masks, and J, F and confidence, each [T,K], of each round.
+    """Yields a dict for each round: the annotated frames, the masks, and J, F and confidence as arrays [T,K].
 
     The confidence of an object without pixels is NaN.
     """

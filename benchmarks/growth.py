@@ -31,7 +31,7 @@ RUNS = 2  # number of measured frames per point
 
 
 def amount(axis: str, value: int) -> float:
-    """Returns the position of a value on its axis: the value itself, or the millions of pixels in a frame of this height."""
+    """Returns the position of a value on its axis. For the axis `pixels`, a height is converted to millions of pixels."""
     return value * width_of(value) / 1e6 if axis == "pixels" else value
 
 

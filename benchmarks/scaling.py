@@ -40,9 +40,9 @@ CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e1
 
 
 def all_reduce_seconds(record: dict) -> float:
-    """Seconds to sum the gradients in a record over all chips, with one collective after the other.
+    """The time in seconds to sum gradients over all chips, if the collectives of a record run one after the other.
 
-    Assumes that all links are busy, or half of the links if an axis of the slice is not a ring.
+    Assumes that all links are used, or half of the links if an axis of the slice is not a ring.
     """
     chip, count = kind(record), record["chips"]
     axes = [int(axis) for axis in record["topology"].partition(":")[2].split("x")]

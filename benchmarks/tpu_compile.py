@@ -127,7 +127,9 @@ class Program:
                 current[match[1]] = Instruction(*match.groups())
 
     def costs(self, name: str = "", passes: int = 1, source: str = "") -> Iterator[tuple[str, str, int, np.ndarray]]:
-        """Yields the source, kind, iterations and cost of each instruction in a computation ('': the entry) and its loops.
+        """Yields the source, kind, iterations and cost of each instruction in a computation and its loops.
+
+        If `name` is '', the computation is the entry computation.
 
         The cost is for one iteration: [1, bytes accessed, bytes in HBM, cycles, flops of matrix products].
         """

@@ -174,8 +174,8 @@ class IndexRows:
             fewest_masks: minimum number of frames with masks in a video.
             needs_object: whether a video must contain an object.
             all_labelled: whether to report frames without a mask.
-            has_rules: whether the data set defines the meaning of mask values. If the meaning is defined, the value 255 next to
-                other ids is not reported.
+            has_rules: whether the data set defines the meaning of mask values. False: the value 255 next to other ids is
+                reported.
             report: the report to which counts and problems are added.
         """
         self.id_map, self.soft, self.report = id_map, soft, report

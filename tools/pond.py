@@ -156,7 +156,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
 
 
 def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
-    """The brightness of sunlight through the moving water at points of the pond: bright lines on a base of 0.88."""
+    """The brightness of sunlight at points of the pond. Moving bright lines are added to a base brightness of 0.88."""
     x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
     waves = sum(
         np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)

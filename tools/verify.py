@@ -78,7 +78,7 @@ def read_clip(
     """Reads the first frames of a folder, resized to a shorter side of `size` pixels.
 
     Returns:
-      The names of the frames, the RGB images, and the ids 1..K of the first frame.
+      The names of the frames, the RGB images, and the mask of the first frame with ids from 1 to K.
 
     Raises:
       ConfigError: `max_frames` is not in 2 to 10,000, or `size` is not in 16 to 4096.

@@ -32,8 +32,8 @@ class Fetcher:
     def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Fetches rows, int32 [s]. If a row index is -1, its JPEG and PNG are empty strings.
 
-        Returns JPEGs [s], PNGs [s] that TensorFlow decodes to raw values, and the object ids of these values for each mask,
-        uint8 [s,256].
+        Returns the JPEGs [s], the PNGs [s], and tables, uint8 [s,256], that map the values of each mask to object ids.
+        TensorFlow decodes the PNGs to raw values.
         """
         images, masks, ids = tf.numpy_function(self._fetch, [frames], (tf.string, tf.string, tf.uint8), stateful=False)
         slots = frames.shape[0]

@@ -38,9 +38,9 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
     """The agreement of two passes on one object, from 0 to 1.
 
-    The agreement is 1 - 2 min(u, 1 - u) (1 - J). J is the sum over all pixels of the smaller of the two probabilities, divided
-    by the sum of the larger one. Disagreement has full weight midway between two annotated frames, and no weight at the
-    annotated frames themselves.
+    The agreement is 1 - 2 min(u, 1 - u) (1 - J). Each pixel has one probability per pass. J is the sum of the smaller
+    probabilities of all pixels, divided by the sum of the larger probabilities. Disagreement has full weight midway between two
+    annotated frames, and no weight at the annotated frames themselves.
 
     Args:
         u: relative position of the frame between the two annotated frames, from 0 to 1.
