@@ -12,7 +12,7 @@ from hmmn_jax.io.notes import Notes
 ORDERS = ("natural", "decimal", "signed", "name")
 _INTEGER = re.compile(r"(\d+)")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?)")
-# This pattern also matches small numbers as Python formats them, such as 5e-05.
+# `_FLOAT` also matches small numbers as Python formats them, such as 5e-05.
 _FLOAT = re.compile(r"[+\-\u2212]?\d+(?:\.\d+)?(e[+\-\u2212]?\d{1,3})?", re.IGNORECASE)
 _VERSION = re.compile(r"\d\.\d+\.\d")
 _SIGN = re.compile(r"[+\-\u2212](?=\d)")  # U+2212 is the typographic minus sign

@@ -90,7 +90,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Returns whether an earlier run wrote all files from the same inputs, and the files are unchanged."""
+        """Returns whether an earlier run wrote all files based on the same inputs, and the files have not changed since."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})

@@ -170,7 +170,7 @@ def _pool(processes: int) -> AbstractContextManager[Executor | None]:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([__name__])  # imports shared modules once
+    context.set_forkserver_preload([__name__])  # the server process imports shared modules once
     return ProcessPoolExecutor(processes, mp_context=context)
 
 

@@ -14,9 +14,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 
 
 def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask_files: MaskFiles) -> list[str]:
-    """Writes the masks of the requested frames to the zip `path`.
+    """Writes the masks of the requested frames to the zip file `path`.
 
-    The same masks produce the same bytes. `pattern` defines the names in the archive, such as
+    Identical masks produce identical files. `pattern` defines the names in the archive, such as
     "Annotations/{sequence}/{frame}.png". Returns the names in the archive, in order. Raises DataError if a mask is missing.
     """
     files = {

@@ -119,7 +119,7 @@ def score_sequence(
 
     Raises:
         DataError: the arrays have different shapes, there are fewer than three frames, `truth[0]` contains no object, or a
-            predicted id is not one of its objects.
+            predicted id is not the id of an object.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)

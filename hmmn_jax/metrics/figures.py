@@ -11,7 +11,7 @@ FiguresOf = Callable[
 
 @dataclass(frozen=True)
 class Figures:
-    """The metrics of a benchmark that differ from those of DAVIS.
+    """The metrics of a benchmark that does not use the metrics of DAVIS.
 
     Attributes:
         total: computes the metrics over all videos, with the names and the scale of the official tool.

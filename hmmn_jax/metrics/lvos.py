@@ -140,7 +140,7 @@ def group_total(scores: Iterable[LvosScores]) -> dict[str, float]:
 def total(scores: Iterable[LvosScores]) -> dict[str, float]:
     """Returns the metrics of the benchmark, in [0, 1]: means over seen classes, means over unseen classes, and their averages.
 
-    The means over a group without objects, and all means that include them, are NaN.
+    If a group has no objects, the means over the group and the averages over both groups are NaN.
     """
     videos = list(scores)
     seen, unseen = (group_total(video for video in videos if video.unseen == unseen) for unseen in (False, True))

@@ -124,8 +124,8 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
     """Returns seven means for each object.
 
     The columns are J, adaptive F, F, J and adaptive F over disappearances, and J and adaptive F over reappearances. The values
-    are in [0, 1]. Means over disappearances or reappearances are NaN if the object has none. For a video without scored frames,
-    J and both kinds of F are 0.
+    are in [0, 1]. If an object never disappears or never reappears, the corresponding means are NaN. For a video without scored
+    frames, J and both kinds of F are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):

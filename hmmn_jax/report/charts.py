@@ -51,8 +51,8 @@ def means(row: Summary) -> str:
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
     """Draws J and F of one object over its scored frames. `pins` maps frame indices to the numbers that are shown above them.
 
-    If the benchmark scores disappearance and reappearance, the background is grey on frames whose annotation does
-    not contain the object. A bar at the bottom marks the frames after the object returns.
+    If the benchmark scores disappearance and reappearance, the background is grey on frames whose annotation does not contain
+    the object. A bar at the bottom of the chart marks the frames after the object returns.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}
