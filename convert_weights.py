@@ -64,6 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):  # `inspect FILE | head` ends without an error
+    if hasattr(signal, "SIGPIPE"):  # so that `inspect FILE | head` ends without an error
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     leave(main())

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: Orbax folders with a config, PyTorch files, tensor names and pretrained backbones."""
+"""Reads, writes and converts checkpoints: Orbax folders, PyTorch files and pretrained backbones."""

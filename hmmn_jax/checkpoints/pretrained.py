@@ -22,7 +22,8 @@ def from_pretrained(
 
     Args:
       tensors: tensors by their names in the backbone's `pretrained_names`; all names may have a prefix such as `module.`.
-        Tensors of later stages are ignored. The counters `num_batches_tracked`, which older files lack, default to 0.
+        Tensors of layers that the backbone does not use are ignored. The counters `num_batches_tracked`, which older files
+        lack, default to 0.
       config: the config of the model. The model must have BatchNorm.
       seed: seed for the random weights of the mask convolutions, the heads and the decoder.
       source: the file to name in errors.
@@ -47,7 +48,7 @@ def from_pretrained(
 
 
 def recognise(tensors: Mapping[str, np.ndarray]) -> type[Backbone] | None:
-    """The registered backbone whose pretrained tensors have these names; None if no backbone matches, as for an HMMN model."""
+    """The registered backbone that matches the names of `tensors`; None if no backbone matches, as for an HMMN model."""
     return next((kind for kind in registered().values() if kind.recognises(tensors.keys())), None)
 
 

@@ -39,10 +39,10 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     Args:
         path: the output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or a single `.safetensors` or `.pth`
             file with official tensor names. A single file is loaded as the published network, unless the file's metadata
-            contains a config. The path is local or in a bucket (`gs://...`). If no file or folder "lite" exists, "lite" is the
-            bundled model, and the terms of its weights are printed once.
-        step: the step to load from a training workdir, which is a step number, "best" for the step with the highest validation
-            J&F among the kept steps, or None for the latest step.
+            contains a config. The path is local or in a bucket (`gs://...`). The name "lite" selects the bundled model, unless
+            a file or folder with this name exists. The terms of the bundled weights are printed once.
+        step: the step of a training workdir. Pass a number, "best" for the step with the highest validation J&F among the kept
+            steps, or None for the latest step.
 
     Returns:
         The variables as NumPy arrays on the host, and the config. To use the variables more than once, put them on the device

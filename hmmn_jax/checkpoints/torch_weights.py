@@ -20,10 +20,10 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 
 
 def name_table(config: HMMNConfig) -> dict[str, Path]:
-    """Maps the official name of every tensor, without `module.`, to a path in the variables, which begins with the collection.
+    """Maps the official name of every tensor, without `module.`, to a path in the variables.
 
-    The order of the names is that of the official state dict. For models of other dimensions, the names are those that the
-    official code would use.
+    The first element of a path is the collection, such as "params". The names have the order of the official state dict. If
+    the dimensions differ from those of the published model, the names are those that the official code would use.
     """
     table: dict[str, Path] = {}
 
@@ -83,13 +83,13 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
 
 
 def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`. The names have no prefix `module.`. The order and layout are those of the official file."""
+    """The inverse of `from_torch`. The names have no prefix `module.`. The tensors have the official order and layout."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
 
 def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rounds floats to float16. `from_torch` can also read the result. Counters are unchanged.
+    """Rounds floats to float16. `from_torch` can also read float16 tensors. Counters are unchanged.
 
     Raises:
       MismatchError: a number is too large for float16.
@@ -111,7 +111,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
     Args:
       tensors: tensors by name.
       expected: the tensor names of the model. If removing a prefix results in no expected name, the names are unchanged.
-      source: the file to name in the note about a removed prefix. There is no note for `module.`, because the released
+      source: the file to name in the note about a removed prefix. No note is printed for `module.`, because the released
         checkpoint has this prefix.
     """
     first, prefix = next(iter(tensors), ""), ""

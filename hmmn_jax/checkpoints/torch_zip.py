@@ -1,4 +1,4 @@
-"""Reads tensors from PyTorch's zip format without executing code from the pickle that it contains.
+"""Reads tensors from PyTorch's zip format without executing code from the pickle in the zip file.
 
 The unpickler only accepts the few functions and types that are needed to rebuild tensors, and returns the position of each
 tensor in the file. The arrays are then created from the positions, with bounds checks.
@@ -138,7 +138,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> object:
-    """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for names not needed to rebuild tensors."""
+    """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for imports not needed to rebuild tensors."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
         # The unpickler would allocate a memo of any size. Hashing a tuple with 100,000 nesting levels would overflow the C

@@ -59,7 +59,7 @@ def convert_imagenet(options: argparse.Namespace) -> None:
 
 
 def inspect_checkpoint(options: argparse.Namespace) -> None:
-    """Lists the tensors in a checkpoint file, or those in a checkpoint folder under their official names."""
+    """Lists the tensors of a checkpoint. For a checkpoint folder, the official tensor names are listed."""
     path = find_checkpoint(options.file)
     tensors = to_torch(*load_checkpoint(path)) if path.is_dir() else read_torch_file(path)
     for name, tensor in tensors.items():

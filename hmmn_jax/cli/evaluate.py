@@ -148,7 +148,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         peers.begun()
         run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
-        del variables  # each segmenter has its own folded copy of the variables
+        del variables  # each segmenter has its own copy, in which BatchNorm is folded
         cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
         for each in peers.from_all("segmented", failed):

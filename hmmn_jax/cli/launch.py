@@ -26,7 +26,7 @@ CONFIG_FOLDERS = ("train", "evaluate")  # subfolders of `configs` since version 
 def define_launch_flags() -> None:
     """Defines the flags that `launch_by_flags` reads, as flags of the calling script."""
     flags.disclaim_key_flags()  # so that the script's --help lists the flags
-    flags.DEFINE_bool("distributed", False, "Run on several hosts, which find each other automatically.")
+    flags.DEFINE_bool("distributed", False, "Run on several hosts, which are connected automatically.")
     flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process, if there are several hosts.")
     flags.DEFINE_integer("processes", None, "Number of processes, if --coordinator is set.")
     flags.DEFINE_integer("process", None, "Index of this process from 0, if --coordinator is set.")
@@ -65,7 +65,7 @@ def run_in_processes(
         program: name of the program.
         run: the body of the program, which calls `launch`.
         resume: the instruction to print after an interruption.
-        folder: the folder to which each of several processes writes the reason why it ended, as `error-PROCESS.txt`.
+        folder: the folder for `error-PROCESS.txt`, to which each process of a multi-process run writes why it ended.
         given: the values of the flags in `HOSTS`.
         terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
@@ -135,8 +135,8 @@ def flags_parser(
         name: name of the program.
         config: the flag that selects the config file.
         check: the function that is called after parsing, and raises ConfigError if required flags are missing.
-        default: the config file to use if none is specified. A default of the flag itself would be read when the flag is
-            defined, so that errors in the config file would cause a traceback.
+        default: the config file to use if none is specified. If the flag itself had a default, this file would be read when the
+            flag is defined, and an error in the file would cause a traceback.
         first: the function that is called with the arguments before the arguments are parsed.
     """
 
@@ -150,7 +150,7 @@ def flags_parser(
             rest = flags.FLAGS(_with_moved_config(arguments, config.name))
             if surplus := rest[1:]:
                 raise ConfigError(f"unexpected argument {surplus[0]!r}, expected flags that begin with --")
-            if config.value is not None and not hasattr(config.value, "lock"):  # `value` raises errors in the config file
+            if config.value is not None and not hasattr(config.value, "lock"):  # `value` raises the config file's errors
                 raise ConfigError(f"get_config of the config file returns {type(config.value).__name__}, expected a ConfigDict")
             if check is not None:
                 check()

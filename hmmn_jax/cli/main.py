@@ -1,4 +1,4 @@
-"""Video object segmentation with HMMN. Segments the objects of a video's first frame in all frames.
+"""Video object segmentation with HMMN. Segments objects in all frames of a video, given their masks in the first frame.
 
   hmmn-jax demo                                                          try it out (takes half a minute)
   hmmn-jax segment clip.mp4 --mask first.png --output OUT                segment your own video

@@ -7,14 +7,15 @@ from hmmn_jax.io.files import user_path
 from hmmn_jax.io.program_folder import own_folder
 
 OFF = "off"
-MOST_BYTES = 2**30  # maximum total size; the least recently used programs are deleted
+MOST_BYTES = 2**30  # maximum total size; the least recently used programs are deleted first
 
 
 def keep_programs(given: str | None, alone: bool) -> None:
     """Sets up JAX's persistent compilation cache.
 
     Args:
-        given: a folder; or "off" for no cache; or None for the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
+        given: a folder, "off" for no cache, or None for the default folder. The default is JAX_COMPILATION_CACHE_DIR if this
+            variable is set, and otherwise a folder in the user's cache folder.
         alone: whether this is the only process. Several processes use a cache only if a folder is given.
     """
     import jax  # not imported earlier, because importing JAX takes a second and invalid flags should be reported first

@@ -24,10 +24,10 @@ class Request:
         frames: a folder of images or a video file; None if `data` is set.
         mask: with `frames`, a PNG with the ids of the objects in the first frame, or a folder with masks of some frames.
         checkpoint: a checkpoint that `load_checkpoint` can read.
-        step: the step to load from a training workdir, which is a number, "best", or None for the latest step.
+        step: the step of a training workdir. The value is a number, "best", or None for the latest step.
         score: a folder with masks SEQUENCE/FRAME.png; if set, these masks are scored, and nothing is segmented.
         output: the folder to write to; required unless `score` is set.
-        stage: the folder to which inputs in a bucket are copied, and which later runs reuse, or None for a temporary folder.
+        stage: the folder for copies of inputs in a bucket, which later runs reuse; None for a temporary folder.
         overlays: whether to also write each frame with coloured objects.
         movie: the kind of movie to write for each video, "mp4" or "gif", or None for no movie.
         exports: additional formats of the masks, each one a key of `hmmn_jax.exports.KINDS`.

@@ -1,9 +1,9 @@
 """Starts a parent for each process of a run. The parent reports why its child ended, even if the child was killed.
 
 When a process is lost or does not start, JAX aborts the other processes from C++ and prints a long message. Python code cannot
-catch such an abort. Therefore, the program forks before JAX is imported. The child does the work. The parent forwards the
-child's stderr and waits. If the child was aborted or killed, the parent prints the reason as the last line on stderr and writes
-the reason to `FOLDER/error-PROCESS.txt`.
+catch such an abort. Therefore, the process forks before JAX is imported. The child runs the program. The parent forwards the
+child's stderr until the child ends. If the child was aborted or killed, the parent prints the reason as the last line on stderr
+and writes the reason to `FOLDER/error-PROCESS.txt`.
 """
 
 import contextlib
@@ -152,10 +152,10 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 
 
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
-    """Prints the reason why a process ended as the last line, and writes it to `error-PROCESS.txt`.
+    """Prints, as the last line, the reason why a process ended, and writes the reason to `error-PROCESS.txt`.
 
-    As long as the folder does not belong to this run, invalid arguments and interruptions are not written to it. Nothing is
-    written to a folder that another run is using.
+    Until this run owns the folder, interruptions and errors about invalid arguments are only printed. Nothing is written to a
+    folder that another run is using.
     """
     line = f"{program}: {one_line(reason)}"
     if folder is not None and (begun or code not in (1, 2, INTERRUPTED, TERMINATED)):
@@ -173,7 +173,7 @@ def report(program: str, folder: AnyPath | None, process: str, reason: str, code
 
 
 def _write(path: AnyPath, content: bytes) -> None:
-    """Writes the file with the reason. Raises DataError if the file exists and was not written by this program."""
+    """Writes `error-PROCESS.txt`. Raises DataError if the file exists and was not written by this program."""
     if not is_bucket(path):
         with replace_own(path) as temporary:
             temporary.write_bytes(content)

@@ -67,7 +67,7 @@ class Together:
         self._supervised.report(self._reason, code)
         if self._watch is not None:
             self._watch.hear()
-        os._exit(code)  # after a normal exit, JAX would wait for the other processes
+        os._exit(code)  # during a normal exit, JAX would wait for the other processes
 
     def _keep(self, _: str, error: HMMNError) -> None:
         self._reason = str(error)

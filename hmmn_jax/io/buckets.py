@@ -2,7 +2,7 @@
 
 Local paths are `pathlib.Path` objects, because `epath.Path` hides local files whose names end in `~`, and supports neither
 `**` patterns nor links. Paths in buckets are `epath.Path` objects, which use fsspec to read, list and write, and are not
-instances of `pathlib.Path`. In type annotations, `Path` means local paths only, and `AnyPath` also means paths in buckets.
+instances of `pathlib.Path`. In type annotations, `Path` is a local path, and `AnyPath` is a local path or a path in a bucket.
 A function that takes `str | os.PathLike` determines whether the path is local or in a bucket.
 """
 
@@ -16,19 +16,19 @@ from etils import epath
 
 from hmmn_jax.errors import DataError
 
-# epath reads EPATH_USE_TF on first use. By default, epath would import TensorFlow, if installed, for `gs://` paths. Importing
-# TensorFlow takes seconds and reserves GPU memory.
+# epath reads EPATH_USE_TF when epath is first used. By default, epath would import TensorFlow, if installed, for `gs://` paths.
+# Importing TensorFlow takes seconds and reserves GPU memory.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 AnyPath: TypeAlias = Path | epath.Path
 
 # the package that fsspec needs for each scheme
 PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
-# The clients' cache of folder listings is switched off, because other processes and TensorStore also write to the folders.
+# The clients must not cache folder listings, because other processes and TensorStore also write to the folders.
 for _scheme in ("gs", "s3"):
     fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # a scheme has at least two letters, because C: is a drive
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)  # at least two characters, because C: is a drive on Windows
 _LOST_SLASH = re.compile(rf"({'|'.join(PACKAGES)}):/(?!/)(.+)", re.DOTALL)
 _SERVED = f"Paths must be local, or begin with {', '.join(f'{scheme}://' for scheme in PACKAGES)}"
 
@@ -37,8 +37,8 @@ def as_path(text: str | os.PathLike) -> AnyPath:
     """Converts text to a local path or a path in a bucket. Names that contain a colon, such as `a:b.mp4`, are local.
 
     Raises:
-        DataError: the URL names no bucket.
-        DataError: the scheme is unsupported or followed by only one slash, and no local file has this name.
+        DataError: the URL does not name a bucket.
+        DataError: the scheme is unsupported or followed by only one slash, and `text` is not the name of a local file.
     """
     text = os.fspath(text)
     if url := _URL.fullmatch(text):

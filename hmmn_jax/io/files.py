@@ -15,7 +15,7 @@ from typing import IO, Literal, overload
 from hmmn_jax.errors import DataError, HMMNError
 from hmmn_jax.io.buckets import AnyPath, as_path, is_bucket, package_of, require_client
 
-# maximum length of a name in bytes; with suffixes, a name must stay within the 255 bytes that file systems allow
+# maximum length of a sequence name in bytes; file systems allow 255 bytes for a file name, including suffixes
 _LONGEST_NAME = 240
 _WAYS_OUT = {
     errno.ENOSPC: "Free some space, or write to another disk",
@@ -72,10 +72,10 @@ def local_path(text: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a local temporary path to write to. If the body succeeds, the file is renamed to `path`.
+    """Yields a local temporary path to write to. If the block succeeds, the file is moved to `path`.
 
     Creates the parent folder if it does not exist. After an error, no new file remains, and an older file at `path` is
-    unchanged. The body should only write the file, because any OSError that it raises is converted to a DataError.
+    unchanged. The block should only write the file, because any OSError that it raises is converted to a DataError.
     """
     target = as_path(path)
     with writing_errors(path):
@@ -155,7 +155,7 @@ def require_space(folder: AnyPath, needed: int) -> None:
 
 @contextlib.contextmanager
 def bucket_errors(path: AnyPath) -> Iterator[None]:
-    """Converts exceptions from a bucket's client to the OSErrors of a local file. Does nothing for a local path."""
+    """Converts exceptions from a bucket's client to OSErrors. Does nothing for a local path."""
     if not is_bucket(path):
         yield
         return

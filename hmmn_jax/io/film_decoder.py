@@ -1,4 +1,4 @@
-"""Decodes video files to RGB with PyAV, which includes FFmpeg, either sequentially or after seeking."""
+"""Decodes video files to RGB, sequentially or after seeking, with PyAV, which includes FFmpeg."""
 
 import contextlib
 import os
@@ -39,12 +39,11 @@ class FilmDecoder:
         if self._stream is None:
             self.close()
             raise DataError(f"{path}: the file contains no video stream. Pass a video file")
-        # With several threads, FFmpeg's replacement of damaged parts would depend on the number of threads, and sometimes on
-        # timing.
+        # With several threads, FFmpeg's error concealment would depend on the number of threads, and sometimes on timing.
         self._stream.codec_context.thread_count = 1
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         duration = self._container.duration or 0
-        if "matroska" in self._container.format.name:  # the duration includes the time before the first frame
+        if "matroska" in self._container.format.name:  # in Matroska, the duration includes the time before the first frame
             duration -= self._container.start_time or 0
         self.frame_count = round(duration / av.time_base * self.fps)
 
@@ -99,7 +98,7 @@ class RgbConverter:
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
     """The filters that rotate a frame upright according to its display matrix.
 
-    Display matrices other than quarter turns and flips are ignored.
+    Rotation angles are rounded to multiples of 90 degrees.
     """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import av
 
 _FRAMES_KEPT = 8  # number of decoded frames that are cached, for reading backwards
-# Number of seek positions to try. If the timestamps of packets and frames differ, the nearest position may be too late.
+# Number of seek positions to try. If the timestamps of packets and frames differ, the nearest position may be after the frame.
 _KEY_FRAMES_TRIED = 2
-_PATIENCE = 16  # the search stops after this many later frames, because no codec reorders more frames
+_PATIENCE = 16  # a search stops after this many frames with later timestamps, because no codec reorders more frames
 
 
 class _Record(NamedTuple):
@@ -31,12 +31,13 @@ class FilmIndex:
     """The timestamps and checksums of the frames of a sequential decode, which identify the same frames in later decodes.
 
     To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum match
-    the recorded ones; otherwise, the file is decoded from its start. Open groups of pictures, edit lists, missing or repeated
-    timestamps, and damaged parts can slow down reading, but never cause a wrong frame to be returned.
+    the recorded ones. If no frame matches, decoding starts at an earlier key frame, and finally at the start of the file. Open
+    groups of pictures, edit lists, missing or repeated timestamps, and damaged parts can slow down reading, but never cause a
+    wrong frame to be returned.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
-        """Does not open the file yet. `orientation` is the argument of `RgbConverter`."""
+        """Creates an empty index without opening the file. `orientation` is the argument of `RgbConverter`."""
         self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
         self._key_frames: list[int] = []  # indices of the key frames that have a timestamp, which seeking requires
@@ -88,17 +89,17 @@ class FilmIndex:
     def _starts(self, index: int) -> Iterator[int | float]:
         """Seeks to positions at or before the frame, starting with the nearest position.
 
-        For each position, yields the number of frames with later timestamps after which the search stops.
+        For each position, yields the maximum number of frames with later timestamps that the search may decode.
         """
         before = bisect.bisect_right(self._key_frames, index)
         key_frames = self._key_frames[max(0, before - _KEY_FRAMES_TRIED) : before]
         if (key_frames[-1] if key_frames else 0) <= self._next <= index:
-            yield _PATIENCE  # the decoder is about to decode this frame
+            yield _PATIENCE  # the decoder will reach the frame without seeking
         for key_frame in reversed(key_frames):
             if self._seek(key_frame):
                 yield _PATIENCE
         self._reopen()
-        yield math.inf  # finds the frame regardless of timestamps
+        yield math.inf  # a search from the start ignores timestamps
 
     def _search(self, wanted: _Record, patience: int | float) -> UInt8[np.ndarray, "h w 3"] | None:
         late = 0

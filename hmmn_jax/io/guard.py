@@ -6,7 +6,7 @@ files:
 LOCK        an empty file that the owner locks; the operating system releases the lock when the process ends
 .LOCK.json  the owner's host, boot id and process id; the owner updates this file every five seconds, as a heartbeat
 
-Between processes on one machine, the lock is used. Heartbeats are used in buckets, and in network file systems that do not
+The lock excludes other processes on the same machine. Heartbeats are used in buckets, and in network file systems that do not
 support locks between machines. If the owner was a process on this machine and has ended, the folder is taken over immediately.
 If the owner is on another machine, the folder is taken over once the last heartbeat is older than `DEAD_AFTER`. A former owner
 that is still running detects the new owner and stops writing.
@@ -44,7 +44,7 @@ WAY_OUT = "Wait until that process ends, or choose another folder. If that proce
 
 
 class Guard:
-    """A guard returned by `hold_folder`. This process owns the folder until `end`, or until another process takes it over.
+    """A guard returned by `hold_folder`. This process owns the folder until `end` is called or another process takes over.
 
     Attributes:
         folder: the folder.
@@ -107,7 +107,7 @@ def release_all() -> None:
 
 
 def release_of(lock: AnyPath, pid: int) -> None:
-    """Releases the folder of a lock if its owner was process `pid` on this machine. The process must have ended."""
+    """Releases the folder of a lock if its owner was process `pid` on this machine. Process `pid` must have ended."""
     owner = read_owner(owner_path(lock))
     if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
         discard(owner_path(lock))
@@ -183,7 +183,10 @@ def read_owner(path: AnyPath) -> dict[str, Any] | None:
 
 
 def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two owners ran on the same machine without a reboot. Compares boot ids if known, otherwise host names."""
+    """Whether two owners ran on the same machine without a reboot.
+
+    Compares boot ids, or host names if the boot ids are unknown.
+    """
     return one["boot"] == other["boot"] and (bool(one["boot"]) or one["host"] == other["host"])
 
 
@@ -266,7 +269,7 @@ def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
     for last in (False, True):
         file = lock.open("ab")
         held = _try_lock(file)
-        # The files differ if a takeover has replaced the lock file.
+        # After a takeover, the path refers to a new lock file, not to the opened file.
         if held is not False and os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
             return file, held is True
         file.close()

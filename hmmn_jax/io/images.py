@@ -45,7 +45,7 @@ def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = Fa
 def read_ids(
     path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, where 0 is the background, without replacing 255. For the arguments, see `decode_mask`."""
+    """Reads a PNG as object ids, where 0 is the background. Does not replace the value 255. See `decode_mask` for arguments."""
     with reading_errors(path):
         return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
@@ -63,7 +63,7 @@ def decode_mask(
         png: the content of the file.
         source: the file name to show in errors.
         soft: whether to return grey levels from 0 to 255 instead of ids, for any colours and any bit depth.
-        values: how to interpret the file. With "", the rules above apply. With "ids", an indexed file is never treated as a
+        values: how to interpret the file. With "", the default rules apply. With "ids", an indexed file is never treated as a
             colour file. With "threshold", levels of 128 and above are object 1 in files that use only greys.
         check_levels: whether to reject a file that looks like grey levels instead of ids, if `values` is "".
         most: the largest allowed id.
@@ -74,7 +74,7 @@ def decode_mask(
     Raises:
         ConfigError: `values` is unknown.
         DataError: the file is not a PNG, has transparent pixels, or contains a colour or value that is not an id. With
-            `check_levels`, a file that looks like grey levels is an error. With the value "threshold", a colour file that is
+            `check_levels`, a file that looks like grey levels is an error. If `values` is "threshold", a colour file that is
             not indexed is an error.
     """
     if values not in ("", *MASK_VALUES):
@@ -185,7 +185,7 @@ def fit_mask(
 
 
 def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
-    """Writes ids atomically, for uint8 as an indexed PNG with the DAVIS palette, and for uint16 as a 16-bit grey PNG.
+    """Writes uint8 ids to an indexed PNG with the DAVIS palette, or uint16 ids to a 16-bit grey PNG, atomically.
 
     Raises DataError on failure.
     """

@@ -9,7 +9,7 @@ from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.pixels import has_16_bits, open_image, orientation, require_known_white, upright_size
 from hmmn_jax.io.stray_masks import require_no_masks
 
-PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # in other formats, such as JPEGs from phones, additional pages are not frames
+PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # additional pages in other formats, such as in a JPEG from a phone, are not frames
 TURNED = "frames are rotated upright by their EXIF orientation, and masks must be drawn on the upright frames"
 
 
@@ -60,7 +60,10 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
 
 def read_header(path: Path, page: int | None = None) -> Header:
-    """Reads the header of an image or of one page. Raises DataError on failure, or for several pages if `page` is None."""
+    """Reads the header of an image or of one page.
+
+    Raises DataError on failure, or if `page` is None and the image has several pages.
+    """
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:

@@ -13,7 +13,7 @@ _TINY_PIECE = 8  # below this mean number of pixels per connected component, a s
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
     """Whether at least half of the values between the extremes are steps of smooth edges or noise, and therefore not ids.
 
-    Each value is tested on its own pixels, so that a large object does not hide the edge of another object. A value is a step
+    Each value is tested separately, so that a large object does not hide the edge of another object. A value is a step
     if most of its pixels are in smooth edges. A value is noise if it has many small connected components, or if most of its
     pixels are isolated. An isolated pixel differs from all four neighbours, and the four neighbours are not all equal.
     """

@@ -29,7 +29,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_new_file(path: AnyPath, content: bytes) -> None:
-    """Atomically writes a file that does not exist yet. In a bucket, checking and writing are two separate requests.
+    """Atomically writes a new file. In a bucket, checking and writing are two separate requests.
 
     Raises:
         FileExistsError: the file exists.

@@ -1,6 +1,6 @@
-"""Lists the objects in a bucket with their digests in one request, and uploads and downloads many objects in parallel.
+"""Lists the objects in a bucket with their digests, and uploads, downloads and deletes many objects in parallel.
 
-A request to a bucket takes about 40 ms even for a small file, so the functions send many requests in parallel.
+A request to a bucket takes about 40 ms even for a small file, so many requests are sent in parallel.
 """
 
 import base64
@@ -50,7 +50,7 @@ def objects_in(folder: epath.Path) -> dict[str, Stored]:
 
 
 def digests(path: Path) -> list[str]:
-    """Computes the digests of a local file that a store may list: SHA-256 and MD5, both in hexadecimal."""
+    """Computes the digests of a local file in the formats that stores use: SHA-256 and MD5, both in hexadecimal."""
     both = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -89,7 +89,7 @@ def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """Converts a listing to objects by relative path. Skips the empty objects with which some stores mark folders."""
+    """Maps the relative paths in a listing to objects. Skips the empty objects with which some stores mark folders."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}

@@ -17,7 +17,7 @@ BUDGET = 1 << 29  # in bytes; estimated to be enough for the probabilities of on
 
 
 class PackedArray:
-    """An immutable compressed array. Its memory or file is released when the last reference to the array is deleted.
+    """An immutable compressed array. When the last reference to the array is deleted, its memory or file is released.
 
     Attributes:
         shape: shape of the array.

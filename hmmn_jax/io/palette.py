@@ -7,8 +7,9 @@ from jaxtyping import Integer, UInt8
 def davis_palette() -> UInt8[np.ndarray, "256 3"]:
     """Returns the RGB colour of every object id; id 0, the background, is black.
 
-    Bits 0, 3 and 6 of an id are the three highest bits of red, bits 1, 4 and 7 are those of green, and bits 2 and 5 are the two
-    highest bits of blue. Lower bits of the id become higher bits of the colour, so that small ids have very different colours.
+    Bits 0, 3 and 6 of an id are the three highest bits of red. Bits 1, 4 and 7 of an id are the three highest bits of green.
+    Bits 2 and 5 of an id are the two highest bits of blue. Lower bits of the id become higher bits of the colour, so that small
+    ids have very different colours.
     """
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")  # axes [id, bit], lowest bit first
     bits = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)  # axes [id, significance in the colour, channel]

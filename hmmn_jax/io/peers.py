@@ -1,7 +1,7 @@
 """Lets the processes of a run exchange values, and ends all processes together.
 
 The functions use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. A
-single-process run has no coordination service, and the functions return the values of the process itself.
+single-process run has no coordination service, so the functions of this module return the values of the process itself.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from hmmn_jax.io.key_value import index as _index
 
 LOST, NOT_MET = 4, 5  # exit codes if another process failed or was lost, and if not all processes connected
 POLL_SECONDS = 20  # timeout of a single request for a key that may be set at any time
-AFTER_HEARD_SECONDS = 0.3  # time for other processes to end, because JAX aborts processes once the service has ended
+AFTER_HEARD_SECONDS = 0.3  # time for other processes to end; JAX aborts processes that are still running when the service ends
 GRACE_SECONDS = 1.0  # time for this process to encounter the same error as another process
 NOTHING_SAVED = "received SIGTERM before there was anything to save"
 STOP_SECONDS = 2.0  # time for a request to end after the service has ended
-HEARD_SECONDS = 5.0  # time that the first process, which runs the service, waits for the other processes before it ends
+HEARD_SECONDS = 5.0  # maximum time that the first process, which runs the service, waits for the other processes
 # Patterns in the messages of errors that occur in a computation because another process has ended.
 _NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises network errors as ValueError
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
@@ -217,12 +217,12 @@ def begun() -> None:
 
 
 def terminated() -> bool:
-    """Whether any process of a multi-process run received SIGTERM, as far as this process knows."""
+    """Whether this process has been notified that any process of a multi-process run received SIGTERM."""
     return _watch is not None and _watch.terminated.is_set()
 
 
 def save_on_termination() -> None:
-    """Indicates that, after SIGTERM, this process saves its work and then ends on its own."""
+    """Declares that this process saves its work after SIGTERM and then ends on its own."""
     if _watch is not None:
         _watch.saves = True
 
@@ -233,7 +233,7 @@ def _number(name: str) -> int:
 
 
 def _wait_for(client: Any, key: str) -> str:
-    """Waits for the value of a key. If the process that sets it is lost, JAX or the watch ends this process."""
+    """Waits for the value of a key. If the process that sets the key is lost, JAX or the watch ends this process."""
     while True:
         try:
             return client.blocking_key_value_get(key, 1000 * POLL_SECONDS)

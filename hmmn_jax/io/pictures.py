@@ -32,7 +32,7 @@ def overlay(
 
 
 def outline(picture: UInt8[np.ndarray, "h w 3"], ids: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draws a white line inside and a black line outside each object's border, so that it is visible on any background."""
+    """Draws a white line inside and a black line outside each object's border. The border is visible on any background."""
     picture = picture.copy()
     edges = _edges(ids, width=1)
     picture[edges & (ids == 0)] = 0

@@ -59,8 +59,8 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 
     Args:
         pixels: pixels of one image; 8-bit pixels are returned unchanged.
-        value_range: the minimum and maximum value of the image or of the whole video. In a grey image, these two values are
-            mapped to 0 and 255. A colour image is not scaled, because only its upper 8 bits are known.
+        value_range: the minimum and maximum value of the image or of the whole video. In a grey image, the minimum and the
+            maximum are mapped to 0 and 255. A colour image is not scaled, because only its upper 8 bits are known.
         path: the file name to show in errors.
 
     Raises:

@@ -68,7 +68,7 @@ def _unsafe(folder: Path) -> str:
 
 
 def _delete_unused(programs: Path) -> None:
-    """Deletes unused programs for other versions of JAX and other processors. Keeps files that JAX's cache does not create."""
+    """Deletes unused programs for other versions of JAX and other processors. Only deletes files that JAX's cache creates."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for folder in programs.iterdir():
         ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()

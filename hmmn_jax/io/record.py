@@ -72,13 +72,13 @@ class Record:
         return name in self.files and path.is_file() and not linked and sha256(path) in self.files[name]
 
     def owned(self, names: Iterable[str]) -> set[str]:
-        """Returns those of the given files that exist and whose content matches this record."""
+        """Returns the given files that exist and whose content matches this record."""
         if is_bucket(self.root):
             return {name for name, digest in self._listed(names).items() if digest in self.files.get(name, ())}
         return set(filter(self.owns, names))
 
     def _listed(self, names: Iterable[str]) -> dict[str, str]:
-        """The digests of those of the given files that exist in the bucket. Each folder is listed once."""
+        """The digests of the given files that exist in the bucket. Each folder is listed once."""
         names = set(names)
         folders = sorted({str(PurePosixPath(name).parent) for name in names})
         with bucket_errors(self.root):
@@ -91,7 +91,7 @@ class Record:
         return {name: digest for name, digest in every.items() if name in names}
 
     def foreign(self, names: Iterable[str]) -> list[AnyPath]:
-        """Returns those of the given files that exist and whose content does not match this record."""
+        """Returns the given files that exist and whose content does not match this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
         foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder conflicts with many files
@@ -104,7 +104,7 @@ class Record:
         return list(foreign)
 
     def is_whole(self, about: Mapping[str, Any]) -> bool:
-        """Whether all files exist, are unchanged, and were made from `about`."""
+        """Whether all files exist, are unchanged, and were made from the inputs and settings `about`."""
         return self.about == json.loads(json.dumps(about)) and self.owned(self.files) == self.files.keys()
 
     def changed(self) -> list[AnyPath]:
@@ -132,7 +132,7 @@ class Record:
         Args:
             staged: the folder with the files.
             about: the inputs and settings of the files.
-            keep: whether to keep files of an earlier version of the result that are not replaced, instead of deleting them.
+            keep: whether to keep files of an earlier version. By default, files that are not replaced are removed.
 
         Raises:
             DataError: one of the files exists and is not in this record, or writing fails. The record remains valid.
@@ -160,7 +160,10 @@ class Record:
         self._save(about)
 
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
-        """Records files that were written directly under `root`. If `names` is empty, records that files will be written."""
+        """Records files that were written to `root` without `publish`.
+
+        If `names` is empty, records that files will be written.
+        """
         with writing_errors(self.path):
             names = list(names)
             if is_bucket(self.root):
@@ -224,7 +227,7 @@ def staging_folder(parent: AnyPath) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: AnyPath) -> None:
-    """Removes staging folders that killed processes left in `parent`."""
+    """Removes the staging folders of killed processes from `parent`."""
     if is_bucket(parent):
         return
     for folder in parent.glob("*") if parent.is_dir() else ():

@@ -22,10 +22,12 @@ _ROUNDED = 16  # number of adjacent levels that are treated as equal, because co
 # A large colour covers at least the fraction `_LARGE` of an image. In a mask, two large colours differ by at least `_CONTRAST`
 # rounded levels in one of the channels. In a dark frame, large colours are more similar.
 _LARGE, _CONTRAST = 0.01, 4
-_ENDS, _END_PART = 24, 0.001  # number of levels that are treated as black or white, and the minimum fraction of a mask for each
+# The `_ENDS` darkest levels are treated as black, and the `_ENDS` brightest levels as white. In a mask, black and white each
+# cover at least the fraction `_END_PART`.
+_ENDS, _END_PART = 24, 0.001
 _SMALL = 8  # files that are smaller than the median size by this factor are decoded
 _LOOKED_AT = 16  # maximum number of decoded files for each unusual name pattern
-_KINDS = 4  # maximum number of name patterns for which files are compared if most files share no pattern
+_KINDS = 4  # maximum number of name patterns with which files are compared, unless most files share a pattern
 _TOLD = 4  # minimum number of frames in a folder for unusual names to be reported
 
 

@@ -36,11 +36,11 @@ def open_video(path: str | os.PathLike) -> Video:
 class VideoFile(Video):
     """A video file, decoded with PyAV. Each frame appears once, rotated according to the metadata and without resizing.
 
-    Iterating, reading a later frame and calling `len` decode the file sequentially. The first sequential decode builds an index
-    of the frames (`FilmIndex`). Reading a frame that is in the index seeks to the frame. Reading forwards decodes each frame
-    once. Jumping to a frame decodes all frames since the preceding key frame. `list(video)` calls `len` first, and therefore
-    decodes a new file twice. `list(iter(video))` decodes the file once. Iterators are independent of each other. Reading by
-    index is thread-safe, because a lock serialises the reads.
+    The file is decoded sequentially by iteration, by `len`, and by reading a frame that was not decoded before. The first
+    sequential decode builds an index of the frames (`FilmIndex`). Reading a frame that is in the index seeks to the frame.
+    Reading forwards decodes each frame once. Jumping to a frame decodes all frames since the preceding key frame. `list(video)`
+    calls `len` first, and therefore decodes a new file twice. `list(iter(video))` decodes the file once. Iterators are
+    independent of each other. Reading by index is thread-safe, because a lock serialises the reads.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -78,7 +78,7 @@ class VideoFile(Video):
             return len(self._index)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Decodes the frames in order. Raises DataError on failure. Warns if the file ends much too early."""
+        """Decodes the frames in order. Raises DataError on failure. Warns if over 10 % of the expected frames are missing."""
         return (rgb for _, _, rgb in self._decode())
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:

@@ -17,7 +17,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         type=anywhere,
         metavar="PATH",
         help=f"a bundled model ({names}), an output of 'hmmn-jax convert', the workdir of a training run, or a "
-        f".safetensors or .pth file; a local path or gs://... (default: {DEFAULT_WEIGHTS})",
+        f".safetensors or .pth file, local or in a bucket (gs://...) (default: {DEFAULT_WEIGHTS})",
     )
     add("--step", metavar="N", help="step of a training run, or 'best' for the best J&F in validation (default: latest step)")
 
@@ -28,7 +28,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
     add = group.add_argument
     add("--output", type=anywhere, metavar="DIR", required=True, help="folder to write to")
     add("--overlays", action="store_true", help="also write each frame with coloured objects, as a PNG")
-    add("--overwrite", action="store_true", help="first delete only the files that earlier runs wrote to --output")
+    add("--overwrite", action="store_true", help="first delete the files that earlier runs wrote to --output")
     add_takeover(group)
     return group
 
@@ -67,7 +67,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 def add_hosts(parser: argparse.ArgumentParser) -> None:
     """Adds the options to run the same command on several hosts."""
     add = parser.add_argument_group("several hosts").add_argument
-    add("--distributed", action="store_true", help="let the hosts find each other (TPU pods, Slurm)")
+    add("--distributed", action="store_true", help="connect the hosts automatically (on TPU pods and under Slurm)")
     add("--coordinator", metavar="HOST:PORT", help="address of the first process")
     add("--processes", type=int, metavar="N", help="number of processes, if --coordinator is set")
     add("--process", type=int, metavar="I", help="index of this process from 0, if --coordinator is set")

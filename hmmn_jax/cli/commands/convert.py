@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     add("--seed", type=int, default=0, help="seed for the new layers")
     sizes = "folder or workdir with the model's config (default: the published dimensions, with the backbone in the file)"
     add("--config", type=local, default=None, help=sizes)
-    text = "Lists the tensors in a checkpoint file, or those in a checkpoint folder under their official names."
+    text = "Lists the tensors of a checkpoint. For a checkpoint folder, the official tensor names are listed."
     command("inspect", text, "inspect_checkpoint", "file")
     return command
 

@@ -13,7 +13,7 @@ rgba    each object cut out of each frame               folder or .zip: NAME/OBJ
 coco    run-length encoded; each frame is an image      .json
 ytvis   run-length encoded; one video                   .json
 mp4     all frames with coloured objects                .mp4
-gif     the same; longer side at most 480 pixels        .gif
+gif     like mp4; longer side at most 480 pixels        .gif
 
 With --probabilities, objects in rgba have soft edges. 'hmmn-jax segment --set save_probabilities=true' writes the
 probabilities.

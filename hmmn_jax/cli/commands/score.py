@@ -1,10 +1,10 @@
-"""Scores masks on disk by the rules of a benchmark. J and F are computed as in the official DAVIS toolkit.
+"""Scores masks on disk with the rules of a benchmark. J and F are computed as in the official DAVIS toolkit.
 
   hmmn-jax score PRED --benchmark davis2017_val --data DAVIS
   hmmn-jax score PRED --benchmark davis2016_val --data DAVIS --output RUN
   hmmn-jax score PRED --benchmark custom --data ROOT
 
-PRED contains masks SEQUENCE/FRAME.png from any method. The command prints a table. With --output, the command also
+PRED is a folder of masks SEQUENCE/FRAME.png from any method. The command prints a table. With --output, the command also
 writes all scores (summary.json, per_sequence.csv, per_frame.csv) and report.html to RUN.
 """
 

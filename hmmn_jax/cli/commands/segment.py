@@ -3,8 +3,9 @@
 VIDEO is a video file or a folder of images. The mask is an indexed PNG of the same size as the first frame. In the mask, each
 object has its own id, 1, 2, ..., and the background is 0. A mask that contains only 0 and 255 has one object. To annotate
 several frames, pass a folder of masks as --mask. Each mask is named after its frame. The mask of frame 12 of a video file,
-counted from 0, is named 00012.png. Each mask annotates its whole frame. Frames between two masks are segmented from both masks.
-Many paint programs can save indexed PNGs. To draw masks in the browser, use 'hmmn-jax paint VIDEO'.
+counted from 0, is named 00012.png. Objects that are not in a mask are considered absent from the frame of the mask. A frame
+between two masks is segmented using both masks. Many paint programs can save indexed PNGs. To draw masks in the browser, use
+'hmmn-jax paint VIDEO'.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -97,7 +98,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _movie(options: argparse.Namespace) -> str | None:
-    """Returns the kind of movie to write. The default for a video file is mp4, because reading a video file requires PyAV."""
+    """Returns the kind of movie to write.
+
+    The default for a video file is mp4, because PyAV, which is required to read the video, can also write mp4.
+    """
     from hmmn_jax.io.video_file import PAGED_SUFFIXES
 
     if options.movie is None:
