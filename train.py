@@ -65,7 +65,7 @@ def run() -> int:
     logging.set_verbosity(logging.ERROR)  # Orbax logs every thread and warns about every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
-    if config.deterministic:  # JAX reads this variable when it initializes its backend
+    if config.deterministic:  # JAX reads XLA_FLAGS when it initializes its backend
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     launch_by_flags()
 

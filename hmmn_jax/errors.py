@@ -34,7 +34,7 @@ class CheckpointError(HMMNError):
 
 
 class MismatchError(CheckpointError):
-    """Tensors that do not match the model: missing, unexpected, or of the wrong shape."""
+    """Tensors do not match the model. They are missing, unexpected or of the wrong shape."""
 
 
 class DataError(HMMNError):
@@ -42,7 +42,7 @@ class DataError(HMMNError):
 
 
 class ConfigError(HMMNError):
-    """A setting that is invalid on its own or in combination with others."""
+    """A setting that is invalid on its own or in combination with other settings."""
 
 
 class DivergedError(HMMNError):

@@ -1,4 +1,4 @@
-"""Main training (`configs/train/main.py`) on many devices, in bfloat16, with `jax.jit`, and with 64 clips per step.
+"""Main training (`configs/train/main.py`) with `jax.jit` on many devices, in bfloat16 and with 64 clips per step.
 
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

@@ -55,7 +55,7 @@ class View:
         return self._mirror(_resize(frame, self.height, self.width, Image.Resampling.BILINEAR))
 
     def show_mask(self, given: Given) -> Integer[np.ndarray, "h w"] | Mapping[int, Bool[np.ndarray, "h w"]]:
-        """Converts a mask to the network's input. Objects that are smaller than one pixel of the input disappear."""
+        """Converts a mask to the network's input. Objects that are smaller than one pixel of the input may disappear."""
         if isinstance(given, Mapping):
             return {i: self._show_ids(mask.astype(np.uint8)) > 0 for i, mask in given.items()}
         return self._show_ids(given)
@@ -82,7 +82,7 @@ class _MaskOnly:
 class Segmented:
     """The combined result for one frame, which is computed on demand, so that another thread can compute it.
 
-    results: the result of each view. Logits are not used, so results of a session are also accepted.
+    results: the result of each view. Results of a `Session`, which have no logits, are also accepted.
     views: the views, in the same order as `results`.
     ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
     given: the mask that was given for this frame and replaces the prediction, or None if no mask was given.
@@ -117,7 +117,7 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """Returns this result for a caller that reads only the mask, without probabilities if the mask does not need them."""
+        """Returns a result for callers that read only the mask. Probabilities that the mask does not depend on are dropped."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))
@@ -141,7 +141,7 @@ def segment_augmented(
 ) -> Iterator[Segmented]:
     """Segments all views of a video frame by frame. Yields the combined result for each frame after the first.
 
-    `given` maps the index of a frame to the mask given for it, at the size of the frames. A mask for frame 0 is required.
+    `given` maps indices of frames to the given masks, which have the size of the frames. A mask for frame 0 is required.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:

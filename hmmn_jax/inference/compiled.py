@@ -24,7 +24,7 @@ from hmmn_jax.model.step import Match
 
 
 class Room(NamedTuple):
-    """Describes the bank of a batch of objects into which a frame is written.
+    """Describes how a frame is written to the memory bank of a batch of objects.
 
     Attributes:
         capacity: number of slots in the bank.
@@ -81,7 +81,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Computes the logit of a sigmoid for each object, which equals soft aggregation of the object and the background."""
+    """Computes the logit of a sigmoid for each object. The sigmoid is the soft aggregation of object and background."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
@@ -179,7 +179,7 @@ def encode_all(
     objects: tuple[tuple[int, int], ...],
     independent: bool,
 ) -> tuple[list[Memory], Query | None]:
-    """Encodes the previous frame into memory and, if given, the frame to be segmented, as the first fused program."""
+    """First fused program. Encodes the previous frame into memory, and encodes the frame to be segmented, if given."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
     return remembered, None if frame is None else encode_query(config, variables, frame)
 
@@ -192,7 +192,7 @@ def _match_all(
     slots: list[int | jax.Array],
     query: Query,
 ) -> tuple[list[banks.MemoryBank], list[Match]]:
-    """Writes to the banks and reads from them, without the variables, as the second fused program."""
+    """Second fused program. Writes to the memory banks and reads from them. Does not use the variables of the network."""
     new, found = [], []
     for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
         bank = remember(room, bank, memory, slot, donate=False)
@@ -218,10 +218,10 @@ def decode_all(
     independent: bool,
     together: bool,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """Decodes the result of `match_all`, as the third fused program.
+    """Third fused program. Decodes the result of `match_all`.
 
-    Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. The
-    arrays of the result have the axis V only if several videos are segmented `together`.
+    Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. If
+    `together` is set, the arrays of the result have the axis V for several videos.
     """
     p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
     logits = combine(p, independent)

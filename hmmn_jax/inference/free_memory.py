@@ -1,4 +1,4 @@
-"""Finds out how much memory is free for a model."""
+"""Determines how much memory is free for a model."""
 
 import jax
 
@@ -6,7 +6,7 @@ from hmmn_jax.io.host_memory import free_host_bytes
 
 
 def free_bytes() -> int | None:
-    """Returns the free memory on the first device, or on the host if that device is a CPU; None if it is unknown."""
+    """Returns the number of free bytes on the first device, or on the host if this device is a CPU. None means unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return free_host_bytes()

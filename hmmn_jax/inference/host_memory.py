@@ -1,4 +1,4 @@
-"""Configures malloc for processes that run on a CPU, for use in scripts only, because a library should not change malloc."""
+"""Configures malloc for processes that run on a CPU. Only scripts do this, because a library should not change malloc."""
 
 import ctypes
 import sys

@@ -75,7 +75,7 @@ def narrow(ids: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
 
 
 def _as_array(given: Any, what: str) -> Array | np.ndarray:
-    """Returns JAX arrays unchanged, and converts anything else to a NumPy array of the same dtype."""
+    """Returns JAX and NumPy arrays unchanged, and converts other objects to NumPy arrays."""
     if isinstance(given, jax.Array | np.ndarray):
         return given
     try:

@@ -65,9 +65,9 @@ class Segmenter:
                 about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where the algorithm is faster.
             independent: whether to segment each object as if there were no other objects, so that objects may overlap. Each
                 frame is still encoded only once.
-            fused: whether to run three fused programs per frame for any number of objects. Without fused programs, a frame
-                takes five programs, and four more programs for each batch of objects. With fused programs, an accelerator waits
-                less for the host, but the programs are compiled for each number of objects. None means True, except on a CPU.
+            fused: whether to run three fused programs per frame for any number of objects. Without fused programs, five
+                programs run per frame, plus four programs per batch of objects. With fused programs, an accelerator waits less
+                for the host, but the programs are compiled for each number of objects. None means True, except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -245,7 +245,10 @@ class Segmenter:
             yield Result(*shown, state.ids[:, 0, 0])
 
     def _give(self, state: State, mask: Mask) -> State:
-        """Returns a state that includes a given mask. The given pixels become certain, and new ids become groups of objects."""
+        """Returns a state that includes a given mask.
+
+        The probabilities of given pixels become 0 or 1, and new ids form new groups of objects.
+        """
         _, height, width, _ = state.frame.shape
         if self.independent:
             masks = as_masks(mask, (height, width))
@@ -307,7 +310,7 @@ class Segmenter:
         return groups, probs, shown
 
     def _decide(self, p: list[jax.Array], ids: np.ndarray) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Combines the probabilities of batches of objects, and releases them.
+        """Combines the probabilities `p` of all batches of objects, and empties the list `p` to free memory.
 
         Returns the probabilities for the next state, and the labels, probabilities and logits of the result.
         """
@@ -322,7 +325,7 @@ class Segmenter:
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
         """Makes sure that the group's bank has a slot for the previous frame.
 
-        Returns the group, a description of its bank, and the slot to which to write the frame.
+        Returns the group, a description of the group's bank, and the slot to which the frame is written.
         """
         bank, kept = group.bank, int(group.kept)
         if bank is None:

@@ -23,8 +23,8 @@ class HMMNConfig:
         backbone: the backbone, which computes features at strides 4, 8 and 16. The memory encoder and the query encoder have
             separate backbones.
         normalise_keys: whether to subtract the mean over the frame from the keys and to scale them to a learned length.
-            Normalised keys are for training from scratch and are not in the paper. With normalised keys, cells match similar
-            cells from the first step, and affinities stay in a range that suits a softmax.
+            Normalised keys are for training from scratch and are not in the paper. With normalised keys, similar cells match
+            from the first training step, and affinities stay in a suitable range for a softmax.
         key_dim_s16: number of channels of the memory and query keys at stride 16.
         key_dim_s8: number of channels of the keys at stride 8.
         key_dim_s4: number of channels of the keys at stride 4.

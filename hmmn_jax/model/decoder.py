@@ -48,8 +48,8 @@ class ResBlock(nn.Module):
         """Applies the block, which does not change the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(x, relu=True)
-        # The branch is initialised to zero, because the decoder has no normalisation, and activations would otherwise grow over
-        # five consecutive sums.
+        # The residual branch is initialised to zero. Without normalisation in the decoder, activations would otherwise grow
+        # over five consecutive sums.
         return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
@@ -58,7 +58,7 @@ def _res_block(config: HMMNConfig) -> nn.Module:
 
 
 class ReadoutConv(nn.Module):
-    """The convFM in the paper's figure: a 3x3 convolution of the concatenation [readout, query value], split into two parts.
+    """The layer convFM in the paper: a 3x3 convolution of [readout, query value], computed as the sum of two convolutions.
 
     Convolution is linear, so the contribution of the query value, including the bias, is computed once for all objects.
     """

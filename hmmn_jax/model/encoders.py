@@ -76,7 +76,7 @@ class MemoryEncoder(nn.Module):
             others: for each object, the probability of all other objects together.
         """
         b, o = mask.shape[:2]
-        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # masks are rounded, as in the published code
+        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # as in the published code, float64 masks are rounded
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         features = self.backbone(x.reshape(b * o, *x.shape[2:]))
@@ -137,7 +137,7 @@ def sum_objects(probs: Float[Array, "b o1 h w"]) -> Float[Array, "b 1 h w"]:
 def split_range(
     probs: Float[Array, "b o1 h w"], union: Float[Array, "b 1 h w"], start: int | Int[Array, ""], size: int
 ) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
-    """Does the same as `split_objects` for only the `size` objects from index `start`.
+    """Computes the result of `split_objects` for `size` objects only, starting at index `start`.
 
     `union` is the result of `sum_objects`.
     """

@@ -14,7 +14,7 @@ Path = tuple[str, ...]
 def fold_norms(
     variables: dict[str, Any], convolutions: Mapping[Path, Sequence[Path]], epsilon: float = NORM_EPSILON
 ) -> dict[str, Any]:
-    """Folds BatchNorm layers with stored statistics, each of which is an affine map of each channel.
+    """Folds BatchNorm layers into convolutions. With stored statistics, BatchNorm is an affine map of each channel.
 
     Args:
       variables: variables of a module, by collection.

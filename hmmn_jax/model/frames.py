@@ -18,7 +18,7 @@ def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
 
     Under jit, XLA replaces x / 255 with x * (1 / 255), which differs by one ulp for half of all values and changes logits by
     3e-6. The sum of two products in this function is the correctly rounded quotient for each of the 256 values. Unlike a lookup
-    table, the sum needs no gather on an accelerator.
+    table, this function needs no gather on an accelerator.
     """
     if jnp.issubdtype(frame.dtype, jnp.floating):
         return frame

@@ -73,7 +73,7 @@ class HMMN(nn.Module):
     def memorize_objects(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """Does the same as `memorize` for some of the objects.
+        """Computes the result of `memorize` for some of the objects.
 
         `stem` is the result of `memory_stem` for the frame; `mask` and `others` are results of `split_objects`.
         """
@@ -111,7 +111,7 @@ class HMMN(nn.Module):
     ) -> Segmentation:
         """Segments a frame, given a memory bank whose last frame is the previous frame.
 
-        A call of this method is one step of the paper's method.
+        Each call is one step of the algorithm in the paper.
 
         Args:
             frame: RGB image, uint8 or float in [0, 1].
@@ -119,7 +119,7 @@ class HMMN(nn.Module):
             count: number of filled slots. None means that all slots are filled.
             valid: whether each object exists. Objects that do not exist are padding and are ignored.
             keep: in training, whether each sample uses its fine memory at strides 8 and 4.
-            use_kernel: if given, overrides `use_kernel` in the config.
+            use_kernel: whether to use the kernel. None means the value of `use_kernel` in the config.
             return_affinity: whether to return the normalised stride-16 affinity, `[b,o,q,T,n]`, too.
         """
         query = self.encode_query(frame)
@@ -136,19 +136,19 @@ class HMMN(nn.Module):
         valid: Bool[Array, "b o"] | None = None,
         keep: Bool[Array, "b t 2"] | None = None,
     ) -> Float[Array, "b t o1 H W"]:
-        """Computes the logits for training: segments each of the t = T - 1 frames after the first, using all earlier frames.
+        """Computes the training logits of the t = T - 1 frames after the first.
 
-        As in inference, the memory contains the first and the previous frame at all strides, and the frames between these two
-        at stride 16. The soft prediction of each frame is encoded into the memory, and gradients flow through the prediction.
-        The kernel is not used unless `kernel_in_training` is set, because the arg-max of the kernel has no gradient and the
-        frames are not adjacent.
+        Each frame is segmented with all earlier frames. As in inference, the memory contains the first and the previous frame
+        at all strides, and the frames between these two at stride 16. The soft prediction of each frame is encoded into the
+        memory, and gradients flow through the prediction. The kernel is not used unless `kernel_in_training` is set, because
+        the arg-max of the kernel has no gradient and the frames are not adjacent.
 
         Args:
           frames: RGB images, uint8 or float in [0, 1]; T is at least 2 (3 in the paper).
           first_mask: one-hot mask of frame 0; channel 0 is the background, and objects that are padding are 0 everywhere.
           valid: whether each object exists. Objects that do not exist are padding.
-          keep: whether the fine memory is used, for each sample, frame (1, 2, ...) and stride (8, 4). If the fine memory is not
-            used, other activations are not rescaled.
+          keep: whether the fine memory is used, for each sample, frame (1, 2, ...) and stride (8, 4). Unlike in standard
+            dropout, other activations are not rescaled.
         """
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
         bank = bank_of(self.memorize(frames[:, 0], first_mask))

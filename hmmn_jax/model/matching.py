@@ -58,10 +58,10 @@ def scaled_affinity(key: Float[Array, "b o m c"], query: Float[Array, "b q c"]) 
 
 
 def windowed_argmax(affinity: Float[Array, "b o q m"], height: int, width: int, window: int) -> Int[Array, "b o m"]:
-    """Finds the best query cell for each memory cell, among the `window` x `window` cells around its position.
+    """Finds the best query cell for each memory cell, in a window of `window` x `window` cells around the memory cell.
 
-    Query and memory are one frame each, of `height` x `width` cells. The window is cropped at the border. On a CPU, if the
-    window is small, only the cells in the window are compared. On GPUs and TPUs, where gathers are slow, all cells are
+    The query and the memory are single frames of `height` x `width` cells. The window is cropped at the border. On a CPU, if
+    the window is small, only the cells in the window are compared. On GPUs and TPUs, where gathers are slow, all cells are
     compared.
     """
     masked, gathered = (
@@ -137,7 +137,7 @@ def kernel_guided_read(
         use_kernel: whether to use the kernel.
         window: side length of the window of the arg-max, in cells.
         sigma: standard deviation of the kernel for the previous frame, in cells.
-        sigma_growth: growth of the standard deviation for each slot further back.
+        sigma_growth: growth of the standard deviation with age, as described in `HMMNConfig`.
         turns: number of loop iterations over the frames between the first and the previous frame, at least `count - 2`. Results
             of surplus iterations are ignored. None means exactly as many iterations as needed. On a GPU, a loop with a traced
             length waits for the host in each iteration, unlike a loop with a static length.
@@ -173,7 +173,7 @@ def kernel_guided_read(
             moved = follow(at(centres, slot))
             centres = jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2)
             deviation = sigma * (sigma_growth * (previous - slot) + 1)
-            # As in the published code, the kernel is centred one step further than plain tracking would place it.
+            # As in the published code, `follow` is applied a second time to find the centre of the kernel.
             log_affinity += log_kernel(follow(moved), deviation, height, width, dtype)
         return log_affinity, centres
 
@@ -292,7 +292,7 @@ def read_in_chunks(
     chunk_bytes: int,
     read_values: Callable[[str, Array, Array], Array],
 ) -> Float[Array, "b o q p v"]:
-    """Implements `topk_guided_read` with chunks of at most `chunk_bytes` of candidates, but at least one query cell.
+    """Implements `topk_guided_read`. A chunk has at most `chunk_bytes` bytes of candidates, but at least one query cell.
 
     `read_values` is the einsum of weights and values. The backward pass needs about twice as much memory as the forward pass.
     """
@@ -316,7 +316,7 @@ def read_in_chunks(
         weights = jax.nn.softmax(affinity.astype(dtype), axis=-1)
         return read_values("borpj,borjv->borpv", weights, gather(values, cells))
 
-    def split(x: Array, axis: int) -> Array:  # splits the query axis into chunks, which are the leading axis
+    def split(x: Array, axis: int) -> Array:  # splits the query axis into chunks and moves the axis of chunks to the front
         return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, q // chunks, *x.shape[axis + 1 :]), axis, 0)
 
     readout = jax.lax.map(read, (split(query_key, 1), split(indices, 2), split(present, 2)))

@@ -1,4 +1,4 @@
-"""Defines the memory bank, with buffers of a fixed capacity, of objects that were first given for the same frame."""
+"""Defines `MemoryBank`, a memory with a fixed capacity for objects that were first given for the same frame."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from hmmn_jax.model.matching import to_blocks
 class FineMemory(struct.PyTreeNode):
     """Memory of the first and the previous frame at strides 8 and 4, as one block of fine cells for each stride-16 cell.
 
-    There are m = 2 * n blocks if a frame has n stride-16 cells, or m = n if the first frame is also the previous frame.
+    If a frame has n stride-16 cells, there are m = 2 * n blocks, or m = n in a bank that `bank_of` makes from a single frame.
     """
 
     key_s8: Float[Array | np.ndarray, "b o m 4 c8"]

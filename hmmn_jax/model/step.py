@@ -1,4 +1,4 @@
-"""Reads the memory for a query. The functions in this module have no parameters.
+"""Reads the memory for a query. The functions in this module have no trained parameters.
 
 `match` reads the whole memory at stride 16. `read_fine` reads the first and the previous frame at strides 8 and 4.
 `HMMN.decode` uses the results of `match` and `read_fine`.

@@ -1,1 +1,1 @@
-"""Functions of arrays without trained parameters: convolution, resizing and pooling, and the precision policy."""
+"""Convolution, resizing, pooling and other functions without trained parameters, and the precision policy."""

@@ -1,4 +1,4 @@
-"""Cross-correlation with PyTorch's or TensorFlow's padding, by the algorithm that was measured to be fastest for the shapes."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding, by the algorithm that was measured to be fastest for each shape."""
 
 import functools
 import operator
@@ -11,13 +11,14 @@ from hmmn_jax.ops.convolution import at_all_pixels, convolve, pad
 from hmmn_jax.ops.precision import at_least_float32
 from hmmn_jax.ops.winograd import winograd_conv3x3
 
-FEW_CHANNELS = 4  # maximum number of output channels for which a direct convolution was measured to be slower
+FEW_CHANNELS = 4  # maximum number of output channels for which `_conv_few_outputs` was measured to be faster
 
 
 WINOGRAD_CHANNELS = 64  # minimum number of input and output channels for which Winograd was measured to be faster
 
 
-KERNELS_PER_CELL = 400  # with more kernels per cell, Winograd was measured to be slower, because it transforms all kernels
+# Maximum number of kernels per pixel for which Winograd was measured to be faster. Winograd's algorithm transforms all kernels.
+KERNELS_PER_CELL = 400
 
 
 def conv2d(
@@ -30,7 +31,9 @@ def conv2d(
     add: Float[Array, "b h2 w2 o"] | None = None,
     relu: bool = False,
 ) -> Float[Array, "b h2 w2 o"]:
-    """Computes a cross-correlation with k // 2 zeros on every side, as in PyTorch, where k is odd.
+    """Computes a cross-correlation.
+
+    As in PyTorch, the padding on every side is k // 2 zeros, where the kernel size k is odd.
 
     Args:
         x: the feature map.

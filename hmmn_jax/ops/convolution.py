@@ -1,8 +1,8 @@
 """Convolution and broadcasting with gradients that are fast on a CPU.
 
 On a CPU, XLA is slow at two gradients: the gradient of a convolution's kernel, and the gradient of values that are broadcast to
-all pixels. On CPUs, this module replaces these two gradients with matrix products. On other devices, this module uses XLA's own
-gradients.
+all pixels. On CPUs, this module computes the gradients of kernels and of broadcast values as matrix products. On other devices,
+this module uses XLA's own gradients.
 """
 
 import functools
@@ -19,9 +19,9 @@ BAND_BYTES = 8 * 2**20  # bytes of input and output to process at once; about th
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """Returns the padding at both ends of a side for which a kernel of `size` has ceil(side / stride) outputs.
+    """Returns the padding at the start and the end of an axis, with which a convolution has ceil(side / stride) outputs.
 
-    In PyTorch, the padding is size // 2 at both ends. TensorFlow's padding "SAME" is as small as possible, and if the padding
+    In PyTorch, the padding is size // 2 at both ends. TensorFlow's padding "SAME" is as small as possible. If the total padding
     is odd, the larger part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, TensorFlow's padding is 0
     at the start and 1 at the end. At stride 1, PyTorch and TensorFlow have the same padding for odd sizes.
     """
@@ -32,7 +32,7 @@ def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, in
 
 
 def pad(x: Float[Array, "b h w c"], size: int, stride: int, same: bool) -> Float[Array, "b h2 w2 c"]:
-    """Pads the map with zeros; `zeros_around` determines how many."""
+    """Pads a map with the numbers of zeros that `zeros_around` returns."""
     return jnp.pad(x, ((0, 0), *(zeros_around(side, size, stride, same) for side in x.shape[1:3]), (0, 0)))
 
 

@@ -1,7 +1,7 @@
 """Depthwise convolution: each channel has its own kernel.
 
 On accelerators, XLA's grouped convolution is fast. On a CPU, XLA's grouped convolution and its gradients take several times as
-long as PyTorch's. Therefore, on a CPU, the convolution and both gradients are computed as sums of shifted maps over the taps of
+long as PyTorch's. On a CPU, this module computes the convolution and its gradients as sums of one shifted map for each tap of
 the kernel.
 """
 
@@ -26,10 +26,10 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # number of zeros above and b
 def depthwise_conv2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1, same: bool = False
 ) -> Float[Array, "b h2 w2 c"]:
-    """Computes a cross-correlation of each channel with k // 2 zeros on every side, as in PyTorch, where k is odd.
+    """Computes a cross-correlation of each channel.
 
-    If `same` is set, the padding is TensorFlow's "SAME", which differs from PyTorch's padding if the stride is not 1. The sum
-    over taps is in at least float32.
+    As in PyTorch, the padding on every side is k // 2 zeros, where the kernel size k is odd. If `same` is set, the padding is
+    TensorFlow's "SAME", which differs from PyTorch's padding if the stride is not 1. The sum over taps is in at least float32.
     """
     above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
     return depthwise_padded(x, kernel, stride, (above, left))
@@ -39,7 +39,7 @@ def depthwise_conv2d(
 def depthwise_padded(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 c"]:
-    """Does the same as `depthwise_conv2d`, but with explicit padding."""
+    """Computes the result of `depthwise_conv2d` with explicit padding."""
     shifted, grouped = (functools.partial(form, stride=stride, padding=padding) for form in (_shifted, _grouped))
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
@@ -76,10 +76,11 @@ def _shifted(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
 
 
 def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """Computes the gradient with respect to the input: for each tap, the output's gradient is shifted in the other direction.
+    """Computes the gradient with respect to the input.
 
-    At stride s, an input pixel contributes only to every s-th tap. Pixels with the same taps are computed together. (Dilating
-    the output's gradient to the size of the input would cause many multiplications by zero.)
+    For each tap, the output's gradient is shifted by the negative offset of the tap. At stride s, an input pixel is multiplied
+    only by every s-th tap of the kernel, along each axis. Pixels with the same taps are computed together. (Dilating the
+    output's gradient to the size of the input would cause many multiplications by zero.)
     """
     size, wide = len(kernel), at_least_float32(kernel, gradient)
     b, height, width, c = x.shape
@@ -107,8 +108,9 @@ def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padd
     """Computes the gradient of each tap of the kernel as the product of the shifted map and the gradient, summed over pixels.
 
     Rows are processed one by one, so that a row stays in the cache for all taps. Processing by rows was measured to be 4 to 10
-    times as fast as one sum over the map for each tap. For each row, at most `ADDENDS` parts are summed; the partial sums are
-    summed at the end. Summing a whole row at once was measured to take up to twice as long in XLA.
+    times as fast as one sum over the map for each tap. Each row is split into at most `ADDENDS` parts, which are added. The
+    total of all rows is summed over pixels at the end. Summing a whole row at once was measured to take up to twice as long in
+    XLA.
     """
     size, wide = len(kernel), at_least_float32(x, gradient)
     b, h, w, c = gradient.shape

@@ -16,10 +16,9 @@ def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Ar
     """Selects the `k` largest numbers in each row, in descending order. Equal numbers are ordered by index.
 
     On CPUs and TPUs, this function is `jax.lax.top_k`. On GPUs, for float32, this function runs `jax.lax.top_k` in rounds of 16
-    numbers and masks the selected numbers between rounds. With two exceptions, the result on GPUs is the same for all numbers,
-    infinities and ties. The first exception is the lowest finite number, which is treated as -inf. The second exception is
-    XLA's kernel for GPUs, which compares numbers instead of their bits. In XLA's kernel, 0.0 and -0.0 are therefore equal, and
-    the results for rows with NaN are undefined.
+    numbers and masks the selected numbers between rounds. With two exceptions, the result on GPUs is the same as on CPUs,
+    including infinities and ties. On GPUs, the lowest finite number is treated as -inf. XLA's top-k kernel for GPUs compares
+    numbers instead of their bits, so 0.0 and -0.0 are equal, and the results for rows with NaN are undefined.
     """
     whole, rounds = functools.partial(_whole, k=k), functools.partial(top_k_in_rounds, k=k)
     if k <= ROUND or x.shape[-1] < SHORTEST or x.dtype != jnp.float32:

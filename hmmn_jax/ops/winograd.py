@@ -34,7 +34,7 @@ def _transforms(points: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.n
         inputs[j, :-1] = np.poly(others)[::-1]
     output[-1, -1] = kernel[-1, -1] = 1
     inputs[-1] = np.poly(p)[::-1]
-    # Scaling the rows does not change the result if the factors cancel. Rows of similar size reduce the rounding error.
+    # Scaling the rows does not change the result if the factors cancel. Rows of similar norm reduce the rounding error.
     x, y = np.linalg.norm(inputs, axis=1, keepdims=True), np.linalg.norm(output, axis=0)
     return output / y, kernel * x * y[:, None], inputs / x
 
@@ -89,7 +89,7 @@ def winograd_conv3x3(
 
 
 class _Bands(NamedTuple):
-    """Splits a map into bands of tile rows. The last band of an image may overlap the previous band but is never smaller.
+    """Splits a map into bands of tile rows of the same height. The last band of an image may overlap the previous band.
 
     Attributes:
         number: number of bands per image.
@@ -117,7 +117,7 @@ class _Bands(NamedTuple):
         return min(self.tile_rows * OUT, self.size[0])
 
     def rows(self, i: int | Array) -> tuple[int | Array, Array, Bool[Array, "y 1 1"]]:
-        """Returns the image index and the top row of band `i`, and whether each row of the band is in no earlier band."""
+        """Returns the image index and the top row of band `i`, and which rows of the band are not part of an earlier band."""
         image, begin = i // self.number, i % self.number * self.height
         top = jnp.minimum(begin, self.size[0] - self.height)
         return image, top, (top + jnp.arange(self.height) >= begin)[:, None, None]
@@ -142,8 +142,9 @@ class _Bands(NamedTuple):
 def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
     """Returns `values` with an artificial dependency on `x`.
 
-    Without this dependency, XLA would compute the arrays that depend only on parameters at the start of the program, for all
-    layers of a network, and keep them in memory. On a CPU, an optimization_barrier does not prevent the early computation.
+    Without an artificial dependency, XLA would compute the arrays that depend only on parameters at the start of the program,
+    for all layers of a network, and keep these arrays in memory. On a CPU, an optimization_barrier does not prevent XLA from
+    computing such arrays early.
     """
     difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
     return jnp.asarray(values) + jnp.where(jnp.isnan(difference), 0, difference)
@@ -185,7 +186,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
         tiles = jnp.pad(tiles, ((0, rows * OUT - bands.height), (0, columns * OUT - w), (0, 0)))
         tiles = tiles.reshape(rows, OUT, columns, OUT, o).transpose(1, 3, 0, 2, 4).reshape(OUT * OUT, -1, o)
         outputs = _dot(np.kron(_OUTPUT, _OUTPUT).T, tiles)
-        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # prevents column-major order
+        inputs, outputs = jax.lax.optimization_barrier((inputs, outputs))  # prevents XLA from choosing column-major order
         return total + jax.lax.dot_general(inputs, outputs, (((1,), (1,)), ((0,), (0,))), jax.lax.Precision.HIGHEST)
 
     total = jax.lax.fori_loop(0, b * bands.number, band, jnp.zeros((IN * IN, c, o), x.dtype))
@@ -195,7 +196,8 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
 def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
     """Computes B^T x B for all n tiles. `x` contains the inputs of whole tiles and has 4 rows and columns more than the output.
 
-    Only the first 2 of the 4 additional rows and columns are inputs of a tile. The other 2 make the shapes uniform.
+    Only the first 2 of the 4 additional rows and columns are inputs of a tile. The last 2 rows and columns only make the shapes
+    uniform.
     """
     rows, columns, c = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1, x.shape[2]
     # Compute B^T x. The 6 input rows of a tile row are its own 4 rows and the first 2 rows of the next tile row.

@@ -20,7 +20,7 @@ class Board:
     """Writes a new event file in a local folder, or several files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens the file, so that TensorBoard hides the entries of older files for steps from `purge_step`."""
+        """Opens an event file, which makes TensorBoard hide the entries of older event files for steps from `purge_step`."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder
@@ -41,7 +41,7 @@ class Board:
         self._write(step, summary=image(name, rgb, dataformats="HWC"))
 
     def flush(self) -> None:
-        """If the folder is in a bucket, uploads new entries now. Without this call, entries are uploaded within 30 seconds."""
+        """If the folder is in a bucket, uploads new entries now. Without a flush, entries are uploaded within 30 seconds."""
         self._uploads.flush()
 
     def close(self) -> None:

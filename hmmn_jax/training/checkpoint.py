@@ -43,12 +43,12 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
-        """Creates the folder, and removes incomplete files that a killed process left.
+        """Creates the folder, and removes incomplete files of a killed process.
 
         Args:
           workdir: absolute path of the workdir.
           keep: number of latest checkpoints to keep, at least 1.
-          keep_best: number of checkpoints with the highest J&F to keep in addition.
+          keep_best: number of best checkpoints to keep, ranked by J&F, in addition to the latest checkpoints.
         """
         self.workdir, self.folder, self.keep, self.keep_best = workdir, workdir / STEPS, keep, keep_best
         self._writing: tuple[int, dict[str, float] | None] | None = (
@@ -86,7 +86,8 @@ class Checkpoints:
           scores: the validation scores of this state, if available. Checkpoints are ranked by `scores["jf"]`.
 
         Returns:
-          Whether the state is saved: False if the folder of this step exists and was not written by the run.
+          False if the folder of this step exists and was not written by the run. Otherwise, the state is saved, and the result
+          is True.
 
         Raises:
           CheckpointError: this checkpoint or the previous checkpoint cannot be written. Complete checkpoints are not changed.
@@ -143,7 +144,7 @@ class Checkpoints:
                 note(f"{folder} contains files that were changed or that this run did not write. These files are kept.")
 
     def _clear_away(self) -> None:
-        """Removes incomplete files of a killed process, and records complete checkpoints that this process did not record."""
+        """Removes incomplete files of a killed process, and records complete checkpoints without a record."""
         if jax.process_index() > 0:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
@@ -169,7 +170,7 @@ class Checkpoints:
         except CheckpointError:  # already has a one-line message
             raise
         except Exception as error:  # Orbax and TensorStore raise many exception types
-            if peers.is_lost_connection(error):  # the disk is not the reason
+            if peers.is_lost_connection(error):  # not an error of the disk, because another process has ended
                 raise
             raise CheckpointError(self._failed(step, reason(error))) from error
 
@@ -199,7 +200,7 @@ def require_free_step(workdir: AnyPath, step: int) -> None:
 
 
 def is_validated(workdir: AnyPath, step: int) -> bool:
-    """Returns whether the checkpoint of a step has scores, or does not exist and therefore needs none."""
+    """Returns whether the checkpoint of a step has scores. The result is also True for a checkpoint that does not exist."""
     return step not in finished_steps(workdir) or (step_record(workdir, step).about or {}).get("scores") is not None
 
 
@@ -218,7 +219,7 @@ def _written_files(folder: AnyPath) -> list[str]:
 
 
 def _discard_written(folder: AnyPath) -> None:
-    """Removes the files that Orbax wrote from an incomplete checkpoint."""
+    """Removes Orbax's files from an incomplete checkpoint."""
     if is_bucket(folder):
         remove(folder / name for name in _written_files(folder))
         return
@@ -253,7 +254,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
 
     Raises:
       CheckpointError: there are checkpoints, but the first process can read none of them, or another process cannot read the
-        checkpoint that the first process chose. Before this error, no checkpoint is moved.
+        checkpoint that the first process chose. If CheckpointError is raised, no checkpoint was moved.
     """
     state: TrainState | None = None
     damaged: dict[int, CheckpointError] = {}

@@ -23,11 +23,11 @@ def base() -> ConfigDict:
     config.parallel = ""  # "pmap", "jit", or "", which means pmap for one process and jit for several processes
     config.devices = 0  # number of devices in all processes together; 0 means all devices
     # Numbers of objects for which a step is compiled. Each device uses the smallest number that is enough for its clips. The
-    # empty tuple means only max_objects.
+    # empty tuple means that a step is compiled only for max_objects.
     config.slots = ()
     config.deterministic = False  # whether sums on a GPU have a fixed order, which makes runs bit-identical but slower
 
-    # b1, b2 and eps can also be set. `parts` scales the learning rate of parts of the network, for example
+    # The fields b1, b2 and eps can also be set. The field `parts` scales the learning rate of parts of the network, for example
     # {"backbone": 0.1, "decoder": 0.0}.
     config.optimizer = ConfigDict({"name": "adam", "clip_norm": 0.0, "weight_decay": 0.0})
     config.learning_rate = ConfigDict(
@@ -36,10 +36,10 @@ def base() -> ConfigDict:
             "peak": 1e-5,
             "for_batch": 0,  # batch size for which `peak` was chosen (see `scaled_for_batch`); 0 means no scaling
             "warmup": 0,  # number of warm-up samples
-            "power": 0.9,  # exponent of poly
-            "boundaries": (),  # fractions of the run at which step changes the rate
-            "factor": 0.1,  # factor that step applies at each boundary
-            "end": 0.0,  # final value of poly and cosine, as a fraction of the peak
+            "power": 0.9,  # exponent of the schedule "poly"
+            "boundaries": (),  # fractions of the run at which the schedule "step" changes the rate
+            "factor": 0.1,  # factor that the schedule "step" applies at each boundary
+            "end": 0.0,  # final value of the schedules "poly" and "cosine", as a fraction of the peak
         }
     )
     # Between samples `start` and `end`, the fraction of pixels in the loss decreases from 1 to `share`. The pixels with the
@@ -49,7 +49,7 @@ def base() -> ConfigDict:
     config.ema_decay = 0.0  # decay of the moving average of the parameters; 0 means no moving average
 
     config.init = ""  # initial variables: a workdir, converted weights, or ImageNet weights for the backbone
-    config.resume = ""  # a workdir whose last state, including step and optimizer state, is the initial state
+    config.resume = ""  # workdir of another run; this run continues from its last state, including step and optimizer state
 
     config.log_every = 400  # number of samples between two lines of metrics
     config.stop_above = 20.0  # training stops if the mean loss over `log_every` samples exceeds this value
@@ -64,15 +64,17 @@ def validation() -> ConfigDict:
     config = ConfigDict()
     config.data = ""  # root folder of the videos; "" means no validation
     config.every = 40_000  # number of samples between two validations
-    config.protocol = "davis"  # "davis", or "custom", which uses all folders and video files and scores annotated frames
+    config.protocol = "davis"  # "davis" or "custom"; "custom" uses all folders and video files, and scores annotated frames
     config.year = "2017"
     config.split = "val"
     config.resolution = ""  # "" means 480p, or the only resolution that exists
     config.annotations = "Annotations"
     config.sequences = ()  # names of the sequences to use; () means all sequences
-    config.late_objects = False  # whether masks of later frames add new objects with the protocol "custom"
-    config.order = ""  # order of frame names: natural, decimal, signed or name; "" means natural, or an error if ambiguous
-    config.mask_values = ""  # meaning of your own grey masks: ids or threshold; "" means ids, or an error for grey levels
+    config.late_objects = False  # for the protocol "custom", whether masks of later frames add new objects
+    # Order of frame names: natural, decimal, signed or name. With "", the order is natural, and ambiguous names are an error.
+    config.order = ""
+    # Meaning of your own grey masks: ids or threshold. With "", values are ids, and masks with grey levels are an error.
+    config.mask_values = ""
     config.single_object = False  # whether all ids are one object, as in DAVIS-2016
     # Shorter side of the network's input; 0 means the size of the frames. Scores are always computed at full size.
     config.size = 480
@@ -101,7 +103,7 @@ def clips() -> ConfigDict:
     config.affine = ConfigDict({"clip": affine(0.0, 0.0, 0.0), "frame": affine(0.0, 0.0, 0.0)})
     config.colour = ConfigDict({"clip": jitter(0.0, 0.0), "frame": jitter(0.0, 0.0)})
     config.grey = 0.0  # probability that a clip is converted to grey
-    config.fill = (124, 116, 104)  # colour outside the image, which is ImageNet's mean
+    config.fill = (124, 116, 104)  # colour of pixels outside the image; the default is ImageNet's mean
     config.copy_paste = ConfigDict(
         {
             "probability": 0.0,
@@ -121,12 +123,16 @@ def clips() -> ConfigDict:
 
 
 def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
-    """Makes settings from the maximum rotation and shear in both directions, in degrees, and the zoom range of each axis."""
+    """Makes settings of affine transforms from the maximum rotation and shear, in degrees, and the maximum zoom change."""
     return ConfigDict({"rotation": rotation, "shear": shear, "zoom": (1 - zoom, 1 + zoom)})
 
 
 def jitter(factor: float, hue: float) -> ConfigDict:
-    """Makes settings from the maximum change of brightness, contrast and saturation (a factor) and of hue (in turns)."""
+    """Makes settings of colour jitter.
+
+    `factor` is the maximum relative change of brightness, contrast and saturation. `hue` is the maximum change of the hue, in
+    turns.
+    """
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 
 

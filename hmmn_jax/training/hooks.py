@@ -20,4 +20,4 @@ class Hook:
         """Receives each picture, such as one with the predictions of a validation."""
 
     def saved(self, state: TrainState) -> None:
-        """Receives each state that was saved as a checkpoint, as arrays on the devices that are valid only during the call."""
+        """Receives each state that is saved as a checkpoint. Arrays are on the devices and are valid only during the call."""

@@ -51,10 +51,10 @@ STEP_INPUTS = ("frames", "masks", "valid", "sample")  # the entries of a batch t
 class RunResult(NamedTuple):
     """The outcome of a run.
 
-    origin: where the run started.
+    origin: description of the initial state, such as the checkpoint from which it was read.
     metrics: the last training metrics that were written.
     scores: scores of the last validation; None if there was no validation.
-    interrupted: whether a signal stopped the run early, after which the state was saved.
+    interrupted: whether a signal stopped the run early. The state of an interrupted run is saved.
     """
 
     origin: str
@@ -191,7 +191,7 @@ def train_and_evaluate(
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
             if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
-                monitor.flush()  # states with a non-finite loss are not saved
+                monitor.flush()  # raises an error if the loss is not finite, so that no such state is saved
                 writer.flush()  # a resumed run starts after this step, so it does not write the metrics of this step again
                 with monitor.apart():
                     saved = checkpoints.save(state)
@@ -280,7 +280,10 @@ def make_step(
 
 
 def profile_range(text: str) -> tuple[int, int] | None:
-    """Parses `START:STOP`, the first and the last step of the trace; returns None for "". Raises ConfigError if invalid."""
+    """Parses `START:STOP`, the first and the last step of a trace. Returns None for "".
+
+    Raises ConfigError if the text is invalid.
+    """
     if not text:
         return None
     start, _, stop = text.partition(":")

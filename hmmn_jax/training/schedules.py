@@ -24,9 +24,9 @@ def is_due(step: int, batch: int, every: int) -> bool:
 def scaled_for_batch(batch: int, for_batch: int) -> float:
     """Returns a factor that adapts a learning rate chosen for `for_batch` clips per step to batches of `batch` clips.
 
-    The factor is the square root of batch / for_batch, as in the rule for Adam by Malladi et al., On the SDEs and Scaling Rules
-    for Adaptive Gradient Algorithms, NeurIPS 2022. Unlike in the rule by Malladi et al., Adam's decays are not changed. The
-    factor was not tested with the model in the HMMN paper.
+    The factor is the square root of batch / for_batch, as in the rule for Adam in "On the SDEs and Scaling Rules for Adaptive
+    Gradient Algorithms" (Malladi et al., NeurIPS 2022). Unlike in the rule by Malladi et al., Adam's decays are not changed.
+    The factor was not tested with the model in the HMMN paper.
     """
     return math.sqrt(batch / for_batch)
 
@@ -42,17 +42,19 @@ def learning_rate_schedule(
     factor: float = 0.1,
     end: float = 0.0,
 ) -> optax.Schedule:
-    """Returns a function of the step (from 0), with a linear warm-up to `peak` followed by one of `SCHEDULES`.
+    """Returns the learning rate as a function of the step: a linear warm-up to `peak`, followed by one of `SCHEDULES`.
+
+    The first step is 0.
 
     Args:
-      name: "constant"; "poly", which is (1 - progress)^power; "step", which multiplies the learning rate by `factor` at each of
-        `boundaries`; or "cosine".
+      name: "constant", "poly", "step" or "cosine". The schedule "poly" is (1 - progress)^power. The schedule "step" multiplies
+        the learning rate by `factor` at each of `boundaries`.
       peak: the learning rate after the warm-up.
       total_steps: number of steps in the whole run, including the warm-up.
       warmup_steps: number of warm-up steps. In step i of the warm-up, the learning rate is (i + 1) / (warmup_steps + 1) of
         `peak`, so it is never 0.
       power: exponent of "poly".
-      boundaries: for "step", where the learning rate changes, as ascending fractions of `total_steps`.
+      boundaries: for "step", the ascending fractions of `total_steps` at which the learning rate changes.
       factor: for "step", the factor applied at each boundary.
       end: for "poly" and "cosine", the final value as a fraction of `peak`.
 

@@ -47,7 +47,7 @@ def _one_of(names: tuple[str, ...]) -> Rule:
 
 
 def _several(rule: Rule, count: int | None = None) -> Rule:
-    """Returns the rule for a tuple or list of `count` values (of any number of values if None) that satisfy `rule`."""
+    """Returns the rule for a tuple or list of `count` values that satisfy `rule`. None means any number of values."""
     words = f"a tuple of {count} values, each {rule[1]}" if count else f"a tuple of values, each {rule[1]}"
 
     def fits(value: Any) -> bool:

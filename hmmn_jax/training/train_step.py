@@ -55,8 +55,8 @@ def make_train_step(
       axis_name: name of the axis for means over devices, or None if there is only one device.
       loss: loss of each frame, a function of logits, masks and the fraction of hardest pixels.
       slots: numbers of objects for which gradients are compiled, as branches of one program. Each device uses the smallest
-        number that is enough for its clips, so padding to the o objects of a batch costs nothing. Devices with fewer objects
-        wait for the other devices. The empty tuple means only o.
+        number that is enough for its clips, so padding to the o objects of a batch takes no time. Devices with fewer objects
+        wait for the other devices. The empty tuple means that gradients are compiled only for the o objects of a batch.
 
     Returns:
       `step(state, batch) -> (state, metrics)`. The metrics are `loss`, its parts `loss_frame_1`, `loss_frame_2`, ...,

@@ -79,7 +79,7 @@ def validate(
     With several processes, each process segments part of the videos, and all processes return the same scores.
 
     Args:
-      segmenters: segmenters with the variables to validate, the i-th segmenter on the i-th device of this process. Each idle
+      segmenters: segmenters with the variables to validate. The i-th segmenter is on the i-th device of this process. Each idle
         segmenter takes the next video.
       plans: the videos, as returned by `find_validation`.
       size: length to which the shorter side of frames is scaled; 0 means no scaling. Probabilities are scaled back, and scores
@@ -107,7 +107,7 @@ def validate(
         run_each(work, list(zip(segmenters, jax.local_devices(), strict=False)), waiting.clear)
     except _Stopped:
         stopped = True
-    sums = np.zeros(4)  # J, F, number of objects, number of stopped processes
+    sums = np.zeros(4)  # sum of J, sum of F, number of objects, number of stopped processes
     sums[3] = stopped
     if not stopped:
         for scores, _ in found.values():

@@ -1,4 +1,4 @@
-"""Writes the metrics of a run as lines of JSON, the pictures as PNG files, and metrics and pictures for TensorBoard."""
+"""Writes metrics as lines of JSON, and pictures as PNG files. Metrics and pictures are also written for TensorBoard."""
 
 import contextlib
 import importlib.util
@@ -36,7 +36,7 @@ class Writer:
     """
 
     def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):
-        """Opens the files. Deletes entries of a killed run for steps after `first_step`, because these steps are repeated.
+        """Opens the files. Deletes entries for steps after `first_step`, because a resumed run repeats these steps.
 
         Lines of `metrics.jsonl` that do not have the format of this program are kept.
         """
@@ -78,7 +78,7 @@ class Writer:
             hook.scalars(step, values)
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Writes an RGB picture as `pictures/NAME/STEP.png` and for TensorBoard."""
+        """Writes an RGB picture as `pictures/NAME/STEP.png` and to TensorBoard's files."""
         if self._active:
             file = f"pictures/{name}/{step:07d}.png"
             try:
@@ -91,7 +91,7 @@ class Writer:
                 hook.picture(step, name, rgb)
 
     def saved(self, state: TrainState) -> None:
-        """Calls the hooks after this state has been saved as a checkpoint."""
+        """Calls the hooks after a state has been saved as a checkpoint."""
         if self._active:
             for hook in self._hooks:
                 hook.saved(state)
@@ -112,6 +112,6 @@ def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:
-    """Returns whether a line has the format that `scalars` writes, and a step after `first_step`."""
+    """Returns whether `scalars` may have written a line, and the step of the line is after `first_step`."""
     found = parse_line(line)
     return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.model.layers import Compute
 
 Variables = dict[str, Any]  # for each collection ("params", "batch_stats", "constants"), a tree of arrays
-Path = tuple[str, ...]  # path of a leaf in the variables, of which the first part is the collection
+Path = tuple[str, ...]  # path of a leaf in the variables; the first part of the path is the collection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -124,7 +124,7 @@ class Backbone(abc.ABC):
     def pretrained_names(self) -> dict[str, str]:
         """Maps the names from `torch_names` to names in files of ImageNet weights.
 
-        Variables that are missing from these files are omitted.
+        Variables that are missing from files of ImageNet weights are omitted.
         """
         return {}
 
@@ -207,7 +207,10 @@ def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
 
 
 class Normalise(nn.Module):
-    """Subtracts ImageNet's mean and divides by ImageNet's standard deviation. Checkpoints contain these two constants."""
+    """Subtracts ImageNet's mean and divides by ImageNet's standard deviation.
+
+    Checkpoints contain the mean and the standard deviation.
+    """
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:

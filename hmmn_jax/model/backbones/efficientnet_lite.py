@@ -135,7 +135,8 @@ class EfficientNetLiteModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 3, 2, use_bias=folded, same=True)
         if self.with_masks:
             self.conv_mask = Kernel((3, 3, 1, sizes.stem_width))
-            # This kernel is initialised to zero, so that a model trained on one object at a time ignores other objects.
+            # The kernel for the masks of other objects is initialised to zero, so that a model trained on one object at a time
+            # ignores other objects.
             self.conv_others = Kernel((3, 3, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm_frame = make_norm(sizes.norm, sizes.norm_groups, compute, "norm_frame", NORM_EPSILON)
@@ -148,7 +149,7 @@ class EfficientNetLiteModule(BackboneModule):
         self.stages = stages
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
-        """Computes the frame's contribution to the first layer. RGB is scaled to [-1, 1], as these networks expect."""
+        """Computes the frame's contribution to the first layer. RGB is scaled to [-1, 1], as EfficientNet-Lite expects."""
         return self.conv_frame((frame * 255 - 127) / 128)
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:

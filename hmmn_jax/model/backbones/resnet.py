@@ -151,7 +151,8 @@ class ResNetModule(BackboneModule):
         self.conv_frame = Conv(sizes.stem_width, compute, 7, 2, use_bias=folded)
         if self.with_masks:
             self.conv_mask = Kernel((7, 7, 1, sizes.stem_width))
-            # This kernel is initialised to zero, so that a model trained on one object at a time ignores other objects.
+            # The kernel for the masks of other objects is initialised to zero, so that a model trained on one object at a time
+            # ignores other objects.
             self.conv_others = Kernel((7, 7, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm1 = make_norm(sizes.norm, sizes.norm_groups, compute, "norm1")
