@@ -73,10 +73,10 @@ def read_fine(config: HMMNConfig, fine: FineMemory | None, query: Query, found: 
     if not config.use_topk_read:
         return Readout(found.readout)
     indices, present = found.indices, found.present
-    assert fine is not None and indices is not None and present is not None  # because use_topk_read is set
+    assert fine is not None and indices is not None and present is not None  # not None, because use_topk_read is set
 
     def read(key: Array | np.ndarray, value: Array | np.ndarray, query_key: Array | None, k: int) -> Array:
-        assert query_key is not None  # because use_topk_read is set
+        assert query_key is not None  # not None, because use_topk_read is set
         key, value = jnp.asarray(key), jnp.asarray(value)
         blocks = to_blocks(query_key, math.isqrt(key.shape[3]))
         readout = topk_guided_read(key, value, blocks, indices[..., :k], present[..., :k])

@@ -74,7 +74,7 @@ def _in_bands(
     def band(part: tuple[Array, Array]) -> Array:
         x, start = part
         row = start - above + jnp.arange(reach)
-        x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # rows of padding stay 0
+        x = jnp.where(((row >= 0) & (row < height))[:, None, None], _expanded(x, expand), 0)  # rows of padding must be 0
         if stride == 1:
             # Without this barrier, XLA recomputes each expanded pixel for each tap and takes twice as long. At stride 2, the
             # barrier is not needed, because taps have fewer pixels in common.

@@ -210,7 +210,7 @@ def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
 
 
 def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"]) -> Float[Array, "y2 x2 o"]:
-    """Computes the outputs of all tiles as a map. `x` is the same as in `_transform_inputs`."""
+    """Computes the outputs of all tiles as a map. `x` has the same layout as in `_transform_inputs`."""
     rows, columns = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1
     products = jax.lax.batch_matmul(_transform_inputs(x), transformed, jax.lax.Precision.HIGHEST)
     # Compute A^T [..] A as one dense product. XLA would merge two separate steps and compute them twice.

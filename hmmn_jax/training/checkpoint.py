@@ -167,10 +167,10 @@ class Checkpoints:
     def _told_in_one_line(self, step: int | None) -> Iterator[None]:
         try:
             yield
-        except CheckpointError:  # already has a one-line message
+        except CheckpointError:  # this error already has a one-line message
             raise
         except Exception as error:  # Orbax and TensorStore raise many exception types
-            if peers.is_lost_connection(error):  # not an error of the disk, because another process has ended
+            if peers.is_lost_connection(error):  # the reason is a process that has ended, not the disk
                 raise
             raise CheckpointError(self._failed(step, reason(error))) from error
 

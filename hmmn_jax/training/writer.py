@@ -112,6 +112,6 @@ def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:
-    """Returns whether `scalars` may have written a line, and the step of the line is after `first_step`."""
+    """Returns True if a line has the format that `scalars` writes and the step of the line is after `first_step`."""
     found = parse_line(line)
     return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())
