@@ -10,8 +10,8 @@ the program writes the archive RUN/submission.zip for the server. If videos have
 program prints J and F and writes RUN/summary.json, RUN/per_sequence.csv and RUN/per_frame.csv. Open RUN/report.html in a
 browser to see all results.
 
-MASKS is a folder with masks of some frames. Each mask annotates its whole frame. --direction sets the direction in which the
-other frames are segmented.
+MASKS is a folder with masks of some frames. Each mask is a complete annotation of its frame. --direction sets the direction in
+which the other frames are segmented.
 
 To resume with the missing videos, run the same command again. RUN/record lists the files that previous runs wrote; no other
 files are changed or deleted. To change a field of the config, pass, for example, --config.mem_every=3. To use several hosts,

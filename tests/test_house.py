@@ -33,7 +33,7 @@ ORDER = (
 WITHOUT = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'torch', 'tensorflow_datasets', 'optax', 'resource'))"
 
 
-def test_imports_continuee_way():
+def test_imports_have_one_direction():
     level = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
     graph = house.imports(ROOT)
     assert graph.keys() == level.keys()

@@ -54,7 +54,7 @@ class Clip:
         value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
         about: metadata of the video from the benchmark, which the plan of the video uses.
         direction: direction in which a session propagates `masks`: "forward", "backward" or "both". With a direction, each
-            mask annotates its whole frame. If `direction` is "", the masks start objects.
+            mask is a complete annotation of its frame. If `direction` is "", the masks start objects.
     """
 
     name: str
