@@ -116,8 +116,8 @@ class Backbone(abc.ABC):
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
         """Maps names in PyTorch files to variables of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
 
-        By default, a name consists of the parts of the path, joined by dots, with PyTorch's name for the last part. Kernels
-        `[k,k,c,o]` are transposed to OIHW.
+        By default, the PyTorch name is the path of the variable without its collection, joined by dots. The last part is
+        replaced by PyTorch's name for this part, for example `kernel` by `weight`. Kernels `[k,k,c,o]` are transposed to OIHW.
         """
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
