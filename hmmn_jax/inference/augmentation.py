@@ -32,7 +32,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.size < 0 or not self.scales or min(self.scales) <= 0:
-            raise ConfigError(f"size is {self.size} and scales are {self.scales}, expected a size of 0 or more and scales above 0")
+            raise ConfigError(f"size is {self.size} and scales are {self.scales}, expected size >= 0 and scales above 0")
 
     def views(self, height: int, width: int) -> list["View"]:
         """Returns the views for frames of this size."""
