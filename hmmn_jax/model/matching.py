@@ -90,11 +90,11 @@ def _argmax_of_gathered(affinity: Float[Array, "b o q m"], height: int, width: i
 
 
 def log_kernel(
-    centres: Int[Array, "b o m"], sigma: float | Float[Array, "*m"], height: int, width: int, dtype: jnp.dtype
+    centres: Int[Array, "b o m"], sigma: float | Float[Array, ""], height: int, width: int, dtype: jnp.dtype
 ) -> Float[Array, "b o q m"]:
     """Returns the logarithm of a Gaussian kernel on the query grid, around the centre of each memory cell.
 
-    `sigma` is the standard deviation of all kernels or of each kernel, in cells.
+    `sigma` is the standard deviation of the kernel, in cells.
     """
 
     # The exponent is the sum of one term for each axis.
@@ -156,39 +156,36 @@ def kernel_guided_read(
     def at(bank: Array, slot: int | Array) -> Array:  # [b,o,t,...] -> [b,o,...]
         return jax.lax.dynamic_index_in_dim(bank, slot, 2, keepdims=False)
 
-    def ends(bank: Array) -> Array:  # [b,o,t,n,c] -> [b,o,2*n,c]: the first and the previous frame, or the only frame
-        last = at(bank, previous)
-        return last if slots == 1 else jnp.concatenate([at(bank, 0), last], axis=2)
-
-    # Log-affinities of the query to the first and the previous frame. The log-affinities to other frames are computed below.
-    log_affinity = scaled_affinity(ends(keys), query)
-    to_previous = jax.lax.stop_gradient(log_affinity[..., -n:])
-    best = windowed_argmax(to_previous, height, width, window) if use_kernel else at(centres, previous)
+    # Log-affinities of the query to the previous frame, `[b,o,q,n]`. The log-affinities to other frames are computed below.
+    to_previous = scaled_affinity(at(keys, previous), query)
+    best = windowed_argmax(jax.lax.stop_gradient(to_previous), height, width, window) if use_kernel else at(centres, previous)
     centres = jax.lax.dynamic_update_index_in_dim(centres, best, previous, 2)
+    if use_kernel:
+        to_previous += log_kernel(best, sigma, height, width, dtype)
 
     def follow(cells: Array) -> Array:  # best matches of the cells of the previous frame
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
-    def move(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Moves the centres of an older slot by one frame. Returns all centres, and the centres of the slot's kernels."""
-        moved = follow(at(centres, slot))
-        # As in the published code, `follow` is applied a second time to find the centre of the kernel.
-        return jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2), follow(moved)
+    def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
+        """Returns the log-affinity to an older slot, and all centres after moving the centres of this slot by one frame."""
+        log_affinity = scaled_affinity(at(keys, slot), query)
+        if use_kernel:
+            moved = follow(at(centres, slot))
+            centres = jax.lax.dynamic_update_index_in_dim(centres, moved, slot, 2)
+            deviation = sigma * (sigma_growth * (previous - slot) + 1)
+            # As in the published code, `follow` is applied a second time to find the centre of the kernel.
+            log_affinity += log_kernel(follow(moved), deviation, height, width, dtype)
+        return log_affinity, centres
 
-    def deviation(slot: int | Array) -> Array:
-        return jnp.asarray(sigma * (sigma_growth * (previous - slot) + 1), dtype)
-
-    if use_kernel:
-        kernels, deviations = best, jnp.full(n, sigma, dtype)
-        if slots > 1:
-            moved, of_first = move(0, centres)
-            centres = jnp.where(previous > 0, moved, centres)
-            kernels = jnp.concatenate([of_first, best], axis=2)
-            deviations = jnp.concatenate([jnp.full(n, deviation(0), dtype), deviations])
-        log_affinity += log_kernel(kernels, deviations, height, width, dtype)
-    if slots > 1:
-        exists = (previous > 0) | (np.arange(2 * n) >= n)  # if there is only one frame, it is the previous frame
-        log_affinity = jnp.where(exists, log_affinity, -jnp.inf)
+    if slots == 1:
+        log_affinity = to_previous
+        values_ends = at(values, previous)
+    else:
+        to_first, moved = to_older(0, centres)
+        to_first = jnp.where(previous > 0, to_first, -jnp.inf)
+        centres = jnp.where(previous > 0, moved, centres)
+        log_affinity = jnp.concatenate([to_first, to_previous], axis=3)
+        values_ends = jnp.concatenate([at(values, 0), at(values, previous)], axis=2)
 
     def accumulate(carry: _Sums, log_affinity: Array, values: Array) -> _Sums:
         highest, total, readout = carry
@@ -200,7 +197,7 @@ def kernel_guided_read(
 
     highest = jax.lax.stop_gradient(log_affinity.max(3))
     weights = jnp.exp(log_affinity - highest[..., None])
-    carry = highest, weights.sum(3), values_einsum("boqm,bomv->boqv", weights, ends(values))
+    carry = highest, weights.sum(3), values_einsum("boqm,bomv->boqv", weights, values_ends)
     kept = None
     if return_affinity:
         kept = jnp.full((b, o, slots, n, n), -jnp.inf, dtype)
@@ -210,10 +207,7 @@ def kernel_guided_read(
 
         def middle(slot: int | Array, state: _Loop) -> _Loop:
             carry, centres, kept = state
-            log_affinity = scaled_affinity(at(keys, slot), query)
-            if use_kernel:
-                centres, kernels = move(slot, centres)
-                log_affinity += log_kernel(kernels, deviation(slot), height, width, dtype)
+            log_affinity, centres = to_older(slot, centres)
             if kept is not None:
                 kept = kept.at[:, :, slot].set(log_affinity)
             return accumulate(carry, log_affinity, at(values, slot)), centres, kept
