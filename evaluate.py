@@ -38,7 +38,7 @@ DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; default: configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root folder of the benchmark, with JPEGImages, Annotations and ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Folder of images, or video file, to segment instead of --data.")
-MASK = flags.DEFINE_string("mask", None, "Indexed PNG of ids for the first frame of --frames, or a folder of masks.")
+MASK = flags.DEFINE_string("mask", None, "Indexed PNG with the ids of the objects in the first frame, or a folder of masks.")
 DIRECTION = flags.DEFINE_enum(
     "direction", None, ["both", "forward", "backward"], "Direction in which the masks are propagated, if --mask is a folder."
 )

@@ -18,8 +18,8 @@ from data.clips import make_batches
 from hmmn_jax.errors import HMMNError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config of an experiment, whose data section is used.")
-CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips to draw from each first sample.", lower_bound=1)
-FIRST = flags.DEFINE_list("first", ["0"], "Numbers of the first samples, such as several points of the curriculum.")
+CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips to draw for each number in --first.", lower_bound=1)
+FIRST = flags.DEFINE_list("first", ["0"], "Sample numbers at which to start drawing clips, separated by commas.")
 
 BATCH = 8
 

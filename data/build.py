@@ -160,9 +160,11 @@ def _run() -> None:
     )
     parser.add_argument("builder", choices=BUILDERS)
     parser.add_argument("--config", help="config of the builder (default: the first one)")
-    parser.add_argument("--as", dest="new_name", metavar="NAME", help="name of the result (default: the name of the config)")
+    parser.add_argument(
+        "--as", dest="new_name", metavar="NAME", help="name under which the data set is built (default: the name of the config)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the config")
-    parser.add_argument("--split", action="append", default=[], help="build only this split; may be repeated")
+    parser.add_argument("--split", action="append", default=[], help="build only this split; can be given several times")
     parser.add_argument("--source", type=user_path, required=True, help="the downloaded folder")
     parser.add_argument("--data_dir", type=user_path, required=True, help="folder for built data sets")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")

@@ -49,7 +49,11 @@ class Builder(FramesBuilder):
     BUILDER_CONFIGS: ClassVar = [
         ImageMasksConfig(name="ids", description="Each value in a mask is an object."),
         ImageMasksConfig(name="one_object", description="All values other than 0 are one object.", objects="1-255"),
-        ImageMasksConfig(name="salient", description="Grey levels: 128 and above is the only object.", soft=True),
+        ImageMasksConfig(
+            name="salient",
+            description="Masks of grey levels, in which all levels of 128 and above form the only object.",
+            soft=True,
+        ),
         ImageMasksConfig(
             name="ccp", description="Clothing Co-Parsing: clothes, skin and hair form one person.", objects="1-255"
         ),

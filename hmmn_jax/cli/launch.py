@@ -29,7 +29,7 @@ def define_launch_flags() -> None:
     flags.DEFINE_bool("distributed", False, "Run on several hosts, which are connected automatically.")
     flags.DEFINE_string("coordinator", None, "Address HOST:PORT of the first process, if there are several hosts.")
     flags.DEFINE_integer("processes", None, "Number of processes, if --coordinator is set.")
-    flags.DEFINE_integer("process", None, "Index of this process from 0, if --coordinator is set.")
+    flags.DEFINE_integer("process", None, "Index of this process, starting at 0, if --coordinator is set.")
     flags.DEFINE_integer("initialization_timeout", 300, "Number of seconds to wait for all processes to connect.")
     flags.DEFINE_integer(
         "heartbeat_timeout", 100, "Number of seconds without a heartbeat after which a process is considered lost."

@@ -319,7 +319,9 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
-        raise DataError(f"{folder}: no mask has the number of a frame. {contents(folder)}. Name the masks like 00000.png.")
+        raise DataError(
+            f"{folder}: no PNG has the number of a frame as its name. {contents(folder)}. Name the masks like 00000.png."
+        )
     return dict(sorted(found.items()))
 
 

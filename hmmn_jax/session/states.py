@@ -97,5 +97,5 @@ def _prediction(saved: Mapping[str, Any], picture: Picture) -> Prediction:
         basis = Basis(before, after)
     passes = frozenset(saved["passes"])
     if not passes or passes - ({FORWARD, BACKWARD} if basis is None else basis.passes):
-        raise ValueError(f"passes is {saved['passes']}, expected at least one pass, and only passes that basis allows")
+        raise ValueError(f"passes is {saved['passes']}, expected one or more of the passes that basis allows")
     return Prediction(basis, passes, picture, {as_id(k): float(c) for k, c in saved["confidence"].items()})

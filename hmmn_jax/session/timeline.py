@@ -46,7 +46,7 @@ class Basis(NamedTuple):
         Raises ValueError if an anchor is missing.
         """
         if self.before is None or self.after is None:
-            raise ValueError(f"frame {t} has no annotated frame on one side")
+            raise ValueError(f"there is no annotated frame before or after frame {t}")
         return (t - self.before.frame) / (self.after.frame - self.before.frame)
 
 

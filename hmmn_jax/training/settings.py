@@ -25,9 +25,12 @@ Rule = tuple[Callable[[Any], bool], str]  # a check of a value, and a descriptio
 
 def _number(low: float | int, high: float | int = math.inf, *, above: bool = False, below: bool = False) -> Rule:
     """Returns the rule for a finite number from `low` to `high`. `above` excludes `low`, and `below` excludes `high`."""
-    words = f"a number {'above' if above else 'from'} {low:g}" + (
-        f" {'to less than' if below else 'to'} {high:g}" if high < math.inf else "" if above else " upwards"
-    )
+    if high == math.inf:
+        words = f"a number above {low:g}" if above else f"a number of {low:g} or more"
+    elif above or below:
+        words = f"a number {'above' if above else 'of at least'} {low:g} and {'below' if below else 'at most'} {high:g}"
+    else:
+        words = f"a number from {low:g} to {high:g}"
 
     def fits(value: Any) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -38,7 +41,7 @@ def _number(low: float | int, high: float | int = math.inf, *, above: bool = Fal
 
 def _whole(low: int, high: int = _HUGE) -> Rule:
     """Returns the rule for an integer from `low` to `high`."""
-    words = f"an integer from {low} " + (f"to {high}" if high < _HUGE else "upwards")
+    words = f"an integer from {low} to {high}" if high < _HUGE else f"an integer of {low} or more"
     return lambda value: type(value) is int and low <= value <= high, words
 
 
@@ -74,7 +77,7 @@ def _schedule(rule: Rule) -> Rule:
         counts = all(map(_whole(0, 2**62)[0], samples))
         return counts and samples[0] == 0 and samples == sorted(samples) and all(rule[0](entry) for _, entry in value)
 
-    return fits, f"((first sample, value), ...) in ascending order from sample 0, each value {rule[1]}"
+    return fits, f"((first sample, value), ...) in ascending order, starting at sample 0, each value {rule[1]}"
 
 
 _TEXT: Rule = (lambda value: isinstance(value, str) and "\0" not in value, "a string")

@@ -72,7 +72,7 @@ def test_backwards_clips():
 
 
 def test_videos_are_drawn_in_proportion_to_their_repeats():
-    """3 stills with weight 2, and 4 videos with weight 0.5, from sample 1000 on 3: ratios of 6 : 2 and 6 : 12."""
+    """3 stills have weight 2. The weight of 4 videos is 0.5 before sample 1000, and 3 after it."""
     sets = {
         "a": data.source("a", still=True, repeat=2),
         "b": data.source("b", still=False, repeat=((0, 0.5), (1000, 3.0))),

@@ -62,7 +62,7 @@ def failure(segmenter, clip, outputs):
 
 @pytest.fixture
 def clip(tmp_path):
-    """A folder of frames with names from 3 on, and masks with ids 2 and 9."""
+    """A folder of frames whose names start at 3, and masks with ids 2 and 9."""
     rng = np.random.default_rng(0)
     masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
     folder = tmp_path / "JPEGImages" / "cat"

@@ -59,7 +59,7 @@ def near_by_loops(marked, radius):
 
 
 def boundary(mask):
-    """Pixels that differ from the neighbour to the right, below, or diagonally below, by the rules of the DAVIS toolkit."""
+    """Pixels that differ from the neighbour to the right, below, or diagonally below, as in the DAVIS toolkit."""
     east, south, both = (np.pad(mask, ((0, dy), (0, dx)))[dy:, dx:] for dy, dx in ((0, 1), (1, 0), (1, 1)))
     found = (mask ^ east) | (mask ^ south) | (mask ^ both)
     found[-1], found[:, -1] = (mask ^ east)[-1], (mask ^ south)[:, -1]

@@ -70,7 +70,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
     add("--distributed", action="store_true", help="connect the hosts automatically (on TPU pods and under Slurm)")
     add("--coordinator", metavar="HOST:PORT", help="address of the first process")
     add("--processes", type=int, metavar="N", help="number of processes, if --coordinator is set")
-    add("--process", type=int, metavar="I", help="index of this process from 0, if --coordinator is set")
+    add("--process", type=int, metavar="I", help="index of this process, starting at 0, if --coordinator is set")
     text = "seconds to wait for all processes to connect (default: %(default)s)"
     add("--initialization-timeout", type=int, default=300, metavar="S", help=text)
     text = "seconds without a heartbeat after which a process is considered lost (default: %(default)s)"
