@@ -6,10 +6,10 @@
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
 `configs/train/lite.py`. DATA also contains `image_masks/parts`; see docs/lite.md.
 
-Expected: in one run, J&F on the four validation sequences was 0.785 at step 450 and 0.795 at step 700, the last step. The run
-was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with fewer samples, and ended
-after 2,800 samples. Cost: a step took 5 to 8 seconds on two cores that were shared with other processes. docs/lite.md lists all
-runs.
+Expected: in one run, J&F on the four sequences that were left out of training was 0.785 at step 450 and 0.795 at step 700, the
+last step. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with a lower
+`--config.samples`, and ended after 2,800 samples. Cost: a step took 5 to 8 seconds on two cores that were shared with other
+processes. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict

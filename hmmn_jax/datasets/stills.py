@@ -74,7 +74,10 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Returns the files by their path inside `home` (without suffix and `end`), and a line for each skipped file."""
+    """Returns a dict from names to files, and a line for each skipped file.
+
+    The name of a file is its path relative to `home`, without the suffix and without `end`.
+    """
     files: dict[str, Path] = {}
     problems: list[str] = []
     for folder, inner, names in os.walk(home, onerror=_refuse):

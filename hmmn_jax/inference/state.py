@@ -11,7 +11,7 @@ from hmmn_jax.model.memory import MemoryBank
 
 
 class ObjectGroup(struct.PyTreeNode):
-    """Objects with consecutive channels that were first given for the same frame and share a memory bank."""
+    """Objects that share a memory bank. Their first masks belong to the same frame, and their channels are consecutive."""
 
     start: int  # index of the frame for which the masks of the objects were given
     first: int  # channel of the first object; the background is channel 0

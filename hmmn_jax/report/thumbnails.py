@@ -77,7 +77,9 @@ def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5
 def make_thumbnails(clip: Clip, masks: Path, chosen: dict[int, str], protocol: Protocol) -> list[Thumbnail]:
     """Creates pictures of the chosen frames. Masks are coloured, and annotations are white outlines.
 
-    For the given frame, the annotation is shown as the mask. Raises DataError for a file that cannot be read.
+    If the mask of a frame was an input of the model, the picture shows this mask instead of a prediction.
+
+    Raises DataError for a file that cannot be read.
     """
     thumbnails = []
     for index, frame in _read_frames(clip, chosen):

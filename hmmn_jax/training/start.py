@@ -82,7 +82,9 @@ def starting_state(
 
 
 def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> None:
-    """Writes `config.json` with the model config, which `load_checkpoint` reads, and the whole config under "experiment".
+    """Writes the model config to `config.json`, and the whole training config under the key "experiment".
+
+    `load_checkpoint` reads the model config.
 
     Raises:
       DataError: the file exists and was not written by the run, or was modified afterwards.
