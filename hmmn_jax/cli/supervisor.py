@@ -129,10 +129,19 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
         if folder is not None:
             release_of(folder / RUN_LOCK, child)
         if _REPORTED in received:  # JAX aborted the child after the child had reported the reason
+            _repeat_reason(program, tail)
             os._exit(received[received.index(_REPORTED) + 1])
         reason, code = explain(tail, -code)
         report(program, folder, process, reason, code, _BEGUN in received)
     os._exit(code)
+
+
+def _repeat_reason(program: str, tail: str) -> None:
+    """Prints the reported reason again, if other output follows the reason in `tail`, the end of the output."""
+    lines = tail.splitlines()
+    reasons = [line for line in lines if line.startswith(f"{program}: ")]
+    if reasons and reasons[-1] != lines[-1]:
+        print(reasons[-1], file=sys.stderr, flush=True)
 
 
 def explain(tail: str, number: int) -> tuple[str, int]:

@@ -82,6 +82,13 @@ def test_a_child_that_is_aborted_after_its_report(tmp_path):
     assert process.returncode == 2 and said == "errors\n\nprog: the disk is full\n"
 
 
+def test_the_reason_is_the_last_line_even_if_an_abort_prints_more(tmp_path):
+    process = start(tmp_path, "child.report('the disk is full', 2); sys.stderr.write('Fatal error: Aborted\\n'); os.abort()")
+    said = process.communicate()[1]
+    assert process.returncode == 2
+    assert said == "errors\n\nprog: the disk is full\nFatal error: Aborted\nprog: the disk is full\n"
+
+
 def test_signals_reach_the_child_and_its_code_the_caller(tmp_path):
     process = start(tmp_path, "signal.signal(15, lambda *_: sys.exit(7)); print('ready', flush=True); time.sleep(60)")
     while process.stdout.readline() != "ready\n":

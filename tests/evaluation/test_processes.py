@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.evaluation.harness import contents, discs, run_evaluate, save_video
-from tests.training.process_matrix import BOUND, HEARTBEAT, INITIALIZATION, ROOT, Run, free_port
+from tests.training.process_matrix import BOUND, HEARTBEAT, INITIALIZATION, LOST, ROOT, Run, free_port
 
 NAMES = "abcdefgh"  # of videos: process 0 has a, c, e, g
 RESUME = "Run the same command to resume with the missing videos"
@@ -146,7 +146,7 @@ def test_sigkill_of_one_process_ends_the_other(data, tmp_path, run, target):
     run.processes[target].kill()
     run.wait()
     assert run.seconds(event) < HEARTBEAT + BOUND
-    assert run.code(1 - target) == 4 and run.last_line(1 - target).startswith("evaluate.py: lost "), run.said()
+    assert run.code(1 - target) == 4 and re.match(rf"evaluate\.py: {LOST}", run.last_line(1 - target)), run.said()
     assert_whole_after_resuming(data, tmp_path / "run")
 
 

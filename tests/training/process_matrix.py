@@ -28,6 +28,7 @@ CASES = ("step", "data", "disk", "kill", "term", "local", "double", "missing")
 CELLS = [f"{case}-{process}" for case in CASES for process in (0, 1)]
 SETTINGS = ("batch=4", "samples=4000000", "parallel=pmap", "learning_rate.warmup=0", "checkpoint.every=8", "log_every=4")
 SETTINGS += ("stop_above=1e9",)
+LOST = "(the connection to .* was lost|no heartbeat was received from process)"  # what a process says if the other is killed
 
 
 @dataclass
@@ -140,7 +141,7 @@ def _kill(name, target, other, workdir, run, port, prepared):
     event = time.time()
     run.processes[target].kill()
     run.wait()
-    return _judge(name, run, event, workdir, {target: (-9, None), other: (4, "lost ")}, HEARTBEAT + BOUND)
+    return _judge(name, run, event, workdir, {target: (-9, None), other: (4, LOST)}, HEARTBEAT + BOUND)
 
 
 def _terminate(name, target, other, workdir, run, port, prepared):
