@@ -24,6 +24,7 @@ LONG = (
     "test_parallel",
     "test_train",
     "test_loop",
+    "test_loop_hooks",
     "test_parity",
     "test_segmenter",
     "test_segmenter_literal",

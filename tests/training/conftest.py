@@ -1,0 +1,67 @@
+"""Whole runs of a tiny model, which the tests of a module share."""
+
+import json
+
+import jax
+import pytest
+
+from hmmn_jax.checkpoints.store import save_checkpoint
+from hmmn_jax.training import loop
+from hmmn_jax.training.loop import train_and_evaluate
+from hmmn_jax.training.parallel import Parallel
+from tests.small import variables
+from tests.training.runs import STEPS, batches
+from tests.training.tiny_run import MODEL, tiny_config, use_cache
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Compiled programs, shared by the runs of this module and by the processes that they start."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    folder = tmp_path_factory.mktemp("cache")
+    use_cache(folder)
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", before[0])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+
+
+@pytest.fixture(scope="module")
+def one_step():
+    """One compiled step for all runs of a config, because tracing it again takes longer than a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        made, steps, compiled = loop.make_step, {}, {}
+
+        def make_step(config, *rest):
+            without = {"checkpoint", "init", "log_every", "profile", "resume", "stop_above", "validation"}
+            key = json.dumps({name: value for name, value in config.to_dict().items() if name not in without})
+            return steps.setdefault(key, made(config, *rest))
+
+        def compile_step(parallel, step):
+            return compiled.setdefault(step, compile_once(parallel, step))
+
+        compile_once = Parallel.compile
+        patch.setattr(loop, "make_step", make_step)
+        patch.setattr(Parallel, "compile", compile_step)
+        yield
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory, cache, one_step):
+    """`train_and_evaluate` of a tiny run with given variables, because compiling their initialisation takes longer."""
+    init = tmp_path_factory.mktemp("init") / "OUT"
+    save_checkpoint(init, variables(MODEL), MODEL)
+
+    def train(workdir, config=None, batches=batches, validation=(), **own):
+        config = config or tiny_config(STEPS)
+        config.init = config.init or str(init)
+        return train_and_evaluate(config, workdir, batches, validation, {"max_skip": config.data.max_skip}, **own)
+
+    train.init = init
+    return train
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, train):
+    """The workdir, state and result of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return workdir, *train(workdir)
