@@ -24,12 +24,12 @@ LONG = (
     "test_parallel",
     "test_train",
     "test_loop",
-    "test_loop_hooks",
     "test_parity",
     "test_segmenter",
     "test_segmenter_literal",
     "test_evaluate",
     "test_hmmn",
+    "test_loop_hooks",
 )
 
 
