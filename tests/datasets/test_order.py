@@ -58,7 +58,7 @@ def test_names_that_have_one_order(tmp_path, names):
 )
 def test_names_that_can_be_read_in_two_ways(tmp_path, names, shown):
     make(tmp_path, *names)
-    with pytest.raises(DataError, match=f"{shown}.*Set order=natural|decimal|signed|name"):
+    with pytest.raises(DataError, match=rf"{shown}.*Set order=natural\|decimal\|signed\|name"):
         list_frames(tmp_path)
 
 
