@@ -21,7 +21,7 @@ import os, signal, sys, time
 from pathlib import Path
 from hmmn_jax.cli.supervisor import supervise
 child = supervise("prog", Path(sys.argv[1]), "1")
-child.listen(lambda: print("terminated", file=sys.stderr, flush=True))
+child.listen(lambda: os.write(2, b"terminated\\n"))  # print in this thread could hold the lock of stderr when Python exits
 child.begun()
 print("output"); print("errors", file=sys.stderr)
 exec(sys.argv[2])
