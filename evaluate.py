@@ -5,13 +5,13 @@
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask MASKS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --score PRED [--output RUN]
 
-Masks are written to RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given ids. If a server scores the benchmark,
-the program writes the archive RUN/submission.zip for the server. If videos have annotations, or if --score is given, the
-program prints J and F and writes RUN/summary.json, RUN/per_sequence.csv and RUN/per_frame.csv. Open RUN/report.html in a
-browser to see all results.
+Masks are written to RUN/masks/SEQUENCE/FRAME.png with the DAVIS palette and the given object ids. For a benchmark with an
+evaluation server, the program also writes RUN/submission.zip. If videos have annotations, or if --score is given, the program
+prints J and F and writes RUN/summary.json, RUN/per_sequence.csv and RUN/per_frame.csv. Open RUN/report.html in a browser to see
+all results.
 
-MASKS is a folder with masks of some frames. Each mask is a complete annotation of its frame. --direction sets the direction in
-which the other frames are segmented.
+MASKS is a folder with masks of some frames. Each mask is treated as the complete annotation of its frame. --direction sets the
+direction in which the other frames are segmented.
 
 To resume with the missing videos, run the same command again. RUN/record lists the files that previous runs wrote; no other
 files are changed or deleted. To change a field of the config, pass, for example, --config.mem_every=3. To use several hosts,
@@ -42,7 +42,9 @@ MASK = flags.DEFINE_string("mask", None, "Indexed PNG with the ids of the object
 DIRECTION = flags.DEFINE_enum(
     "direction", None, ["both", "forward", "backward"], "Direction in which the masks are propagated, if --mask is a folder."
 )
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Output of convert_weights.py, a training workdir, a file, or lite.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Output of convert_weights.py, a training workdir, a .pth or .safetensors file, or lite."
+)
 STEP = flags.DEFINE_string("step", None, "Step of a workdir, or best for the highest J&F. The default is the latest step.")
 SCORE = flags.DEFINE_string("score", None, "Score the masks SEQUENCE/FRAME.png in this folder instead of segmenting.")
 OUTPUT = flags.DEFINE_string("output", None, "Output folder; optional only with --score.")
@@ -56,7 +58,7 @@ define_launch_flags()
 
 
 def run() -> None:
-    """Runs the evaluation with the settings in the flags."""
+    """Runs the evaluation that the flags specify."""
     # The imports are here because they take seconds, and Ctrl-C during the imports must not print a traceback.
     from hmmn_jax.cli.evaluate import Request, evaluate
     from hmmn_jax.inference.host_memory import keep_host_memory_small

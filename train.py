@@ -52,7 +52,7 @@ def check() -> None:
 
 
 def run() -> int:
-    """Trains a model with the settings in the flags. Returns the exit code."""
+    """Trains a model with the settings that the flags specify. Returns the exit code."""
     # The imports are inside the function, because they take seconds and Ctrl-C during the imports must not print a traceback.
     import jax
 
@@ -99,7 +99,7 @@ def memory_errors() -> Iterator[None]:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         way_out = "Lower config.batch or config.data.size, raise config.micro_batches, or set config.model.remat=True."
-        raise ConfigError(f"the run is out of memory ({shorten(error)}). {way_out}") from error
+        raise ConfigError(f"training ran out of memory ({shorten(error)}). {way_out}") from error
 
 
 def main(_: list[str]) -> None:

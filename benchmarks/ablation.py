@@ -3,8 +3,8 @@
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
 Prints J&F, J and F on DAVIS-2016 at the size of the frames. All objects of the first mask are treated as one object. All rows
-use the same weights, which is possible because training randomly drops each fine memory. The last row is a baseline without a
-model.
+use the same weights. This is possible because training randomly disables the memories at strides 8 and 4. The last row is a
+baseline without a model.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--sequences", nargs="*", help="use only these sequences")
     parser.add_argument("--size", type=int, default=0, help="shorter side of the network's input; 0: size of the frames")
-    parser.add_argument("--only", nargs="*", help="print only rows whose names start with one of these texts")
+    parser.add_argument("--only", nargs="*", help="print only the rows whose names start with one of these prefixes")
     args = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
     variables, config = load_checkpoint(args.checkpoint)

@@ -5,9 +5,9 @@ One run takes ten minutes. The results can be compared between machines.
     PYTHONPATH=. python benchmarks/accelerator.py --output accelerator.jsonl
     PYTHONPATH=. python benchmarks/accelerator.py --table OTHER.jsonl accelerator.jsonl
 
-The script needs JAX for the device, the dependencies of the package, and optax. TensorFlow, data and a network connection are
-not needed. If packages are missing on a machine without a network connection, download wheels for its platform on another
-machine, unpack them, and copy the folder:
+The script needs JAX with support for the device, the dependencies of the package, and optax. TensorFlow, data and a network
+connection are not needed. If packages are missing on a machine without a network connection, download wheels for its platform
+on another machine, unpack them, and copy the folder:
 
     pip download --no-deps -d wheels --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 PACKAGES
     for wheel in wheels/*.whl; do python -m zipfile -e $wheel site; done
@@ -43,7 +43,7 @@ STEPS = {
     "deterministic": 40,
     "single programs": 50,
 }
-GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed at GRACE times its time limit, but at most MOST_GRACE seconds after it
+GRACE, MOST_GRACE = 1.25, 30.0  # a step is killed after GRACE times its limit, but at most MOST_GRACE s after the limit
 
 
 class Output:
@@ -121,7 +121,7 @@ def main() -> None:
     """Runs the steps and prints the table. If a step is killed, a new process runs the remaining steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="results file, which must not exist")
-    parser.add_argument("--minutes", type=float, default=10.0, help="total time, to which the time limits are proportional")
+    parser.add_argument("--minutes", type=float, default=10.0, help="total time in minutes; scales all time limits")
     parser.add_argument("--steps", default=",".join(STEPS), help="names of steps, separated by commas (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="use tiny models and shapes to test the script")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
@@ -132,7 +132,7 @@ def main() -> None:
         return
     names = given.steps.split(",")
     if unknown := [name for name in names if name not in STEPS]:
-        parser.error(f"--steps contains {unknown[0]!r}, expected some of {', '.join(STEPS)}")
+        parser.error(f"--steps contains {unknown[0]!r}, expected one or more of {', '.join(STEPS)}")
     output = Output(given.output)
     if given.worker:
         work(names, {name: STEPS[name] * given.minutes / 10 for name in names}, given.quick, output)

@@ -1,4 +1,4 @@
-"""The steps of benchmarks/accelerator.py. Each step is a function that takes the sizes and yields the figures of its cases.
+"""The steps of benchmarks/accelerator.py. Each step is a function that takes `Sizes` and yields the figures of its cases.
 
 Unless stated otherwise, the time `ms` is the mean over several calls that are dispatched without waiting for earlier calls.
 """

@@ -10,11 +10,12 @@ random frame and is repeated with five seeds. The bundled clip is always one of 
 
 Two baselines are compared with `worst`. The baseline `first` uses only the annotation of the first frame. The baseline
 `forward` uses the same corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With
---permanent, all policies except `random` run again with the other annotated frames added to the memory of each pass.
+--permanent, all policies except `random` also run with all annotated frames in the memory of each pass.
 
-Scores are the mean J&F over objects and frames, computed over all frames and over the frames that are not annotated in any
-round. The tables contain the scores and the rank correlation of confidence and J. If J&F of a sequence decreases by more than
-0.01 from one round to the next, the sequence is listed, and a picture of the frame with the largest decrease is written to OUT.
+Each score is the mean J&F over objects and frames, once for all frames and once for the frames that are never annotated. The
+tables contain the scores and the rank correlation between confidence and J. If the J&F of the frames that are never annotated
+decreases by more than 0.01 from one round to the next, the sequence is listed. A picture of the frame with the largest decrease
+is written to OUT.
 
 A line for each finished sequence and policy is written to OUT/rows.jsonl. Rerunning the command resumes with the missing
 sequences and policies.
@@ -109,7 +110,7 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """J and F of all frames and objects, [T,K], which are 1 if neither mask contains the object."""
+    """J and F of all frames and objects, [T,K]. Both are 1 if neither mask contains the object."""
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -117,7 +118,7 @@ def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
 
 
 def worst(session: Session, jf: np.ndarray) -> int:
-    """Returns the frame with the lowest J&F that is not annotated."""
+    """Returns the unannotated frame with the lowest J&F."""
     return min((t for t in range(len(session)) if t not in session.annotated), key=lambda t: (jf[t], t))
 
 
@@ -129,7 +130,7 @@ def proposed(session: Session, _: np.ndarray) -> int:
 
 
 def at_random(seed: int) -> Choose:
-    """Returns a policy that selects a random frame that is not annotated."""
+    """Returns a policy that selects a random unannotated frame."""
     rng = np.random.default_rng(seed)
     return lambda session, _: int(rng.choice([t for t in range(len(session)) if t not in session.annotated]))
 
@@ -172,7 +173,7 @@ def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank
 
 
 def annotate(args: argparse.Namespace, root: Path, name: str, done: set[tuple]) -> Iterator[dict[str, Any]]:
-    """Runs the policies on one sequence for which the file has no rows yet. Yields the new rows."""
+    """Runs the missing policies on one sequence. Yields the new rows."""
     plans: list[tuple[str, int, Choose]] = []
     for policy in args.policies:
         choices = {"worst": [worst], "next": [proposed], "random": map(at_random, SEEDS)}[policy]

@@ -31,7 +31,7 @@ def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """Rounds in which the J&F of never annotated frames decreases by more than `FALL`, each with the most affected frame."""
+    """Rounds in which the J&F of never-annotated frames decreases by more than `FALL`, each with the most affected frame."""
     free, found = never_annotated(row), []
     for r in range(1, len(row["rounds"])):
         change = np.where(free, jf(row["rounds"][r]) - jf(row["rounds"][r - 1]), 0)
@@ -65,7 +65,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
     found = [_by_way(rows, 0, "all frames"), _by_way(rows, 1, "frames never annotated")]
     found += [_by_sequence(rows), _confidence(rows)]
     named = [(row, r, t) for row in rows for r, t in falls(row) if row["policy"] != "random"]
-    found += [f"{row['sequence']}, {row['policy']}: falls in round {r}, most in frame {t}" for row, r, t in named]
+    found += [f"{row['sequence']}, {row['policy']}: J&F falls in round {r}, most in frame {t}" for row, r, t in named]
     return "\n\n".join(found)
 
 
@@ -98,7 +98,7 @@ def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _confidence(rows: Sequence[dict[str, Any]]) -> str:
-    """The rank correlation of confidence and J over all predicted frames, for the first policy of each sequence."""
+    """The rank correlation between confidence and J over all predicted frames, for the first policy of each sequence."""
     first = {row["sequence"]: row for row in reversed(rows)}.values()
     pairs = {row["sequence"]: confidence_pairs(row) for row in first}
     if len(pairs) > 1:

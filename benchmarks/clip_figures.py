@@ -3,7 +3,7 @@
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
 For each sample number in `--first`, computes statistics over consecutive clips, beginning with that sample. If a clip contains
-no object, the program exits with exit code 1.
+no object, the exit code is 1.
 """
 
 import collections
@@ -37,7 +37,7 @@ def count(first: int) -> None:
             objects[int(valid.sum())] += 1
             area.append((masks[0] > 0).mean())
             if not (masks[0] > 0).any() or not valid[0]:
-                sys.exit(f"{name.decode()}: this clip contains no object")
+                sys.exit(f"{name.decode()}: expected at least one object in the first mask of the clip, found none")
             if numbers[0] != numbers[2]:
                 skips[which] += (np.abs(np.diff(numbers)) - 1).tolist()
     total = sum(sets.values())

@@ -4,7 +4,7 @@
     python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records as large as in a real data set, 6 GB in total
 
 Prints the time and peak memory of the build command, and of a process that opens the result and reads random clips from it. The
-benchmark takes some minutes.
+benchmark takes a few minutes.
 """
 
 import argparse

@@ -29,7 +29,7 @@ FEATURES = (2, 4, 10)  # indices of the blocks whose outputs are used
 
 
 def measure_ours(runs: int) -> dict[str, float]:
-    """The time of each row of the table in seconds, as the median of `runs` calls."""
+    """The time in seconds for each row of the table, as the median of `runs` calls."""
     import jax
 
     from hmmn_jax.model.backbones import EfficientNetLite
@@ -63,7 +63,7 @@ def measure_ours(runs: int) -> dict[str, float]:
 
 
 def measure_torch(runs: int) -> dict[str, list[float]]:
-    """The PyTorch times of each row of the table in seconds, with the default memory format and with channels last."""
+    """The PyTorch times in seconds for each row of the table, with the default memory format and with channels last."""
     import torch
     from torch import nn
 

@@ -63,7 +63,7 @@ def predict(axis: str, value: int, points: list[dict]) -> dict:
 
 
 def collect(file: Path, limit: float, minutes: float) -> list[dict]:
-    """Measures the points that are not in the file. Returns all points, of which some may be predicted."""
+    """Measures the points that are not in the file. Returns all points, some of which may be predicted."""
     points = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     end = time.monotonic() + 60 * minutes
     for axis, values in AXES.items():

@@ -60,7 +60,7 @@ def make_inputs(folder: Path, frames: int) -> None:
 
 
 def start(folder: Path, bound: int) -> subprocess.Popen:
-    """Starts a process that segments the frames and writes to folder/run{bound}."""
+    """Starts a process that segments the frames and writes its output to `folder/run{bound}`."""
     command = [sys.executable, "evaluate.py", "--config", "configs/evaluate/custom.py", f"--config.mem_every={MEM_EVERY}"]
     command += [f"--config.max_memory_frames={bound}", "--checkpoint", folder / "model", "--output", folder / f"run{bound}"]
     command += ["--frames", folder / "frames", "--mask", folder / "first.png"]

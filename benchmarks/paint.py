@@ -125,7 +125,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
         print(f"memory at the end: {page.megabytes:.0f} MB. Time of a stroke at frame 1000 of {options.frames}:")
         told("from the end of a stroke to the saved annotation", [page.put(1000, make_mask()) for _ in range(10)])
         megabytes = sum(path.stat().st_size for path in (folder / "project").rglob("*.npz")) / 2**20
-        print(f"masks and probabilities on the disk: {megabytes:.0f} MB")
+        print(f"masks and probabilities on disk: {megabytes:.0f} MB")
 
 
 class Page:
@@ -177,7 +177,7 @@ class Page:
         return time.perf_counter() - start
 
     def wait(self, *states: str) -> None:
-        """Waits until the job has one of these states."""
+        """Waits until the job is in one of the given states."""
         while self.get("/api/project")["job"]["state"] not in states:
             time.sleep(0.05)
 

@@ -110,7 +110,7 @@ class PilClips:
         return (*back[0], offset[0], *back[1], offset[1])
 
     def _corner(self, mask: np.ndarray) -> tuple[int, int]:
-        """The left and top of a random crop that contains a random pixel of an object."""
+        """The left and top coordinates of a random crop that contains a random pixel of an object."""
         rows, columns = np.nonzero(mask)
         place = self.random.randrange(len(rows)) if len(rows) else None
         corner = []

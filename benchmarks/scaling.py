@@ -15,7 +15,7 @@ from pathlib import Path
 
 HOP = 2e-6  # assumed time for a message to a neighbouring chip, in seconds
 INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second on one core; see docs/results.md
-SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # fractions of clips that have more objects than the smaller branches have slots
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # assumed fractions of clips that need the branch with the most object slots
 SAMPLES = 260 * 3771  # as in configs/train/main.py
 
 
@@ -54,7 +54,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Lower bounds, in seconds, for the time of a step on one chip, one for each kind of work."""
+    """Lower bounds in seconds for the time of a step on one chip: one bound for each kind of work."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -127,7 +127,7 @@ def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The clips per second that a process must supply to its chips if all clips have the fewest or the most objects."""
+    """The clips per second that a process must supply to its chips, for the fewest and for the most object slots."""
     for record in records:
         for slots in (min(record["work"], key=int), max(record["work"], key=int)):
             for bound, seconds in zip(("fast", "slow"), fast_and_slow(kind(record), record["work"][slots]), strict=True):
@@ -156,7 +156,7 @@ def main() -> None:
     for bound in ("fast", "slow"):
         columns += [f"{bound}: step, ms", "clips/s", "hours"]
     print(table(columns, step_rows(fitting)))
-    print("### Share of steps with such a clip\n")
+    print("### Share of steps that contain a clip with many objects\n")
     print(table(["clips per step", *(f"{100 * share:g} % of clips" for share in SHARES)], mixture_rows(records)))
     print("### Input per process\n")
     columns = ["program", "chips", "slots", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "GB/s to the chips"]

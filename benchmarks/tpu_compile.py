@@ -213,7 +213,7 @@ def matrix_flops(op: Instruction, scope: dict[str, Instruction]) -> int:
 
 
 def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: int) -> None:
-    """Prints the tables of a compiled program. `middle` is as in `Program`, and `top` is the number of rows of a table."""
+    """Prints the tables of a compiled program. See `Program` for `middle`. `top` is the maximum number of rows."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     found = list(Program(compiled.as_text(), middle).costs())
     _, accessed, hbm, cycles, flops = sum(passes * values for *_, passes, values in found)

@@ -44,7 +44,7 @@ OVERFLOW = r"(?:Used |temporaries \()([\d.]+)G\)? (?:of|exceeds available HBM) \
 
 def read_config(path: Path) -> ConfigDict:
     """Returns the config that a file in `configs/train` defines."""
-    sys.path.insert(0, str(ROOT))  # for the imports in that file
+    sys.path.insert(0, str(ROOT))  # the config imports modules of the repository
     spec = importlib.util.spec_from_file_location("config_of_step", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

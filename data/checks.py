@@ -74,7 +74,7 @@ class Frame:
 def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
     """Reads a frame and decodes it to check that it is complete.
 
-    `soft` is as in `Index`, and `check_levels` is as in `decode_mask`.
+    See `Index` for `soft`, and `decode_mask` for `check_levels`.
     """
     frame = Frame(image, mask)
     if not is_utf8(frame.name):

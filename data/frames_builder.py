@@ -1,4 +1,4 @@
-"""Base class of the builders, which checks and indexes videos and stores one frame per record without re-encoding."""
+"""Base class of the builders: checks and indexes videos, and stores one frame per record without re-encoding."""
 
 import collections
 import itertools
@@ -88,11 +88,11 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set defines the meaning of mask values, so that 255 next to other ids is not reported."""
+        """Returns whether the data set defines the meaning of mask values. If so, 255 next to other ids is not reported."""
         return True
 
     def checks_levels(self) -> bool:
-        """Returns whether masks that look like grey levels are skipped."""
+        """Returns whether masks that seem to contain grey levels are skipped."""
         return False
 
     def all_labelled(self, split: str) -> bool:

@@ -33,7 +33,7 @@ class Index:
         object_area: int32 [m], the number of pixels of the object in the mask.
         binary: bool [v], whether the only object of the video is stored as 255 (as in DAVIS-2016).
         id_map: uint8 [256], maps values in the PNG to object ids; 0 is background or void. Not used for binary videos.
-        soft: bool [], whether masks are grey levels (colours are converted to brightness, not looked up in a palette).
+        soft: bool [], whether masks contain grey levels (colours are converted to brightness, not looked up in a palette).
         orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks match the upright frames. None: all
             orientations are 1, as in data sets from earlier versions, whose masks match the stored pixels.
     """
@@ -103,7 +103,7 @@ def identity_map() -> np.ndarray:
 
 
 def level_map() -> np.ndarray:
-    """Returns the id_map of masks with grey levels: values of 128 and above are the only object."""
+    """Returns the id_map of masks with grey levels: values of 128 and above form the only object."""
     return (np.arange(256) >= 128).astype(np.uint8)
 
 

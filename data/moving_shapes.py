@@ -146,7 +146,10 @@ class MovingShapes:
             areas = np.stack([(mask == i).mean(axis=(1, 2)) for i in range(1, len(plan.shapes) + 1)], axis=1)
             if areas.min() > _VISIBLE:
                 return plan, areas * height * width
-        raise ValueError(f"no clip of {self._arguments} shows all objects in all frames")
+        raise ValueError(
+            f"found no clip in which all objects are visible in all frames, for the arguments {self._arguments}. "
+            "Use fewer objects."
+        )
 
     def _draw(self, rng: np.random.Generator, attempt: int) -> Clip:
         aspect = self._size[1] / self._size[0]

@@ -55,7 +55,7 @@ class RecordSource:
             info = tfds.builder_from_directory(directory).info.splits[split]
             self._records = ArrayRecordDataSource(info.file_instructions)
             found = sum(_count(path) for path in info.filepaths)
-        except Exception as error:  # any error of a damaged dataset_info.json or record file
+        except Exception as error:  # a damaged dataset_info.json or record file can raise any exception
             raise DataError(f"{directory} cannot be opened: {reason(error)}. {_HOW_TO_BUILD} --overwrite") from error
         if found != len(self.index.names):
             raise DataError(
@@ -67,7 +67,8 @@ class RecordSource:
         """Returns JPEGs and masks. Raises DataError if a file is damaged, and IndexError for a record that does not exist."""
         if self._process != os.getpid():  # array_record would crash, because its threads do not exist after a fork
             raise DataError(
-                f"{self.name} was opened before a fork. Start processes by spawn, or open the data set in each process."
+                f"{self.name} was opened before a fork. Start processes with the spawn method, or open the data set in each "
+                "process."
             )
         fetch = map if self._reads is None else self._reads.map
         pairs = list(fetch(self._read, np.asarray(records).tolist()))
@@ -134,7 +135,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
 
 
 def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
-    """The directory of the newest version of a data set. Raises DataError if it cannot be used."""
+    """The directory of the newest version of a data set. Raises DataError if no version can be used."""
     home = data_dir / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:

@@ -1,8 +1,8 @@
 """The folder of a built version, and the rules for replacing its files.
 
 A record in the folder lists the files of the build with their SHA-256 digests. Files that are not listed or were modified
-belong to the user. The first build creates the folder atomically. A later build replaces the files one by one; until it is
-finished, the record marks the folder as incomplete.
+belong to the user. The first build creates the folder atomically. A later build replaces the files one by one. Until all files
+are replaced, the record marks the folder as incomplete.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
 def load_record(version: AnyPath) -> Record:
-    """Reads the record of a built version, which is empty if the file is missing.
+    """Reads the record of a built version. The record is empty if the file is missing.
 
     Raises DataError if the file is not the record of a build.
     """
@@ -45,8 +45,8 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """Checks that a build may write the files `names` and possibly others into the folder of a record.
 
     Raises:
-        DataError: a finished build exists and `overwrite` is false, the folder has files but no record or is a link to an empty
-            folder, or an output would replace a file that is not in the record.
+        DataError: a finished build exists and `overwrite` is false, the folder contains files but no record, the folder is a
+            link to an empty folder, or an output would replace a file that is not in the record.
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():
@@ -78,7 +78,7 @@ def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder for a build, which is removed on exit or, after a crash, by the next build.
+    """Yields an empty folder for a build. The folder is removed on exit or, after a crash, by the next build.
 
     Raises:
         DataError: another file or folder exists at this path, or the folder cannot be created.
@@ -103,8 +103,8 @@ def _remove(path: Path) -> None:
         return
     if path.is_symlink() or not path.is_dir() or (_has_files(path) and not (path / _MARK).is_file()):
         raise DataError(
-            f"{path}: the build needs this path, but the path does not have the mark of an unfinished build. Move the file or "
-            "folder elsewhere."
+            f"{path} exists, but is not the folder of an unfinished build, because it does not contain {_MARK}. Move the file "
+            "or folder elsewhere."
         )
     with writing_errors(path):
         for entry in path.iterdir():
@@ -112,5 +112,5 @@ def _remove(path: Path) -> None:
                 shutil.rmtree(entry)
             elif entry.name != _MARK:
                 entry.unlink()
-        (path / _MARK).unlink(missing_ok=True)  # removed last, so that the folder still has the mark after a crash
+        (path / _MARK).unlink(missing_ok=True)  # removed last, so that the marker file still exists after a crash
         path.rmdir()

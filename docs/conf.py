@@ -1,4 +1,4 @@
-"""The documentation site: `make docs` builds it into docs/_build/html."""
+"""Configuration of the documentation site, which `make docs` builds into docs/_build/html."""
 
 from hmmn_jax.version import __version__
 
@@ -12,7 +12,7 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
-default_role = "literal"  # docstrings mark code by single backticks
+default_role = "literal"  # docstrings mark code with single backticks
 autodoc_member_order = "bysource"
 autoclass_content = "both"
 autodoc_typehints = "none"

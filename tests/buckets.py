@@ -1,4 +1,4 @@
-"""An in-memory bucket, `gs://...` during a test, without network and gcsfs."""
+"""An in-memory bucket that serves `gs://` during a test, without a network and without gcsfs."""
 
 import contextlib
 import logging
@@ -9,10 +9,10 @@ from fsspec.registry import _registry
 
 
 class MemoryBucket(MemoryFileSystem):
-    """Objects by path, as in a bucket. Folders are prefixes of their names."""
+    """Objects by path, as in a bucket. Folders are prefixes of object names."""
 
     protocol = ("gs", "gcs")
-    store = {}  # noqa: RUF012 (as of the class above, of which this is to be apart)
+    store = {}  # noqa: RUF012 (separate from the store of the base class)
     pseudo_dirs = [""]  # noqa: RUF012
 
     @classmethod
@@ -21,7 +21,7 @@ class MemoryBucket(MemoryFileSystem):
 
 
 class UnreachableBucket(MemoryBucket):
-    """Fails like clients, with other types of errors."""
+    """Fails as clients of real buckets do, with errors of unusual types."""
 
     def info(self, path, **_):
         logging.getLogger("gcsfs").error("out of retries")
@@ -34,7 +34,7 @@ class UnreachableBucket(MemoryBucket):
 
 @contextlib.contextmanager
 def serving(monkeypatch, kind=MemoryBucket):
-    """Yields the file system of `gs://` in the block."""
+    """Serves `gs://` inside the block, and yields the file system."""
     cached = type(backend.fsspec_backend)._get_filesystem
     for scheme in kind.protocol:
         monkeypatch.setitem(_registry, scheme, kind)

@@ -3,10 +3,11 @@
 import os
 import tempfile
 
-# See jax issues 39103 and 39257. test_canary.py tests what this switches off.
+# See jax issues 39103 and 39257. test_canary.py tests the fusion that this flag switches off.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests mostly compile. Without optimisations, this takes half the time. The fixture `optimised` switches them on.
+# Tests spend most of their time compiling. Without optimisations, compilation takes half the time. The fixture `optimised`
+# switches optimisations on.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
 # Tested commands use a different program cache from the user's.

@@ -1,4 +1,4 @@
-"""Lowers functions for a platform that does not need to be available: their StableHLO. Nothing is compiled."""
+"""Lowers functions to StableHLO for a platform that does not need to be available. Nothing is compiled."""
 
 import re
 

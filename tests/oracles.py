@@ -57,7 +57,7 @@ def best_in_window(s, height, width, window):
 class CoarseMemory:
     """The stride-16 memory of one object through a video.
 
-    `extra_hop=False` places the kernels at the tracked positions, which the method does *not* do.
+    `extra_hop=False` places the kernels at the tracked positions. The method does *not* do this.
     """
 
     def __init__(self, height, width, window=7, sigma=3.0, growth=0.5, use_kernel=True, extra_hop=True):

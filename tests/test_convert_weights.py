@@ -53,7 +53,7 @@ def run(*arguments):
 
 
 def failure(capsys, code, *arguments):
-    """The error message of a command that fails with a code; it must print nothing else."""
+    """The error message of a command, which must fail with exit code `code` and print nothing else."""
     assert run(*arguments) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -194,7 +194,7 @@ def test_inspect_of_a_folder_gives_official_names(small_file, tmp_path, capsys):
 
 
 class Hostile:
-    """Makes a file when it is unpickled by `pickle.load`."""
+    """Creates a file when `pickle.load` reads it."""
 
     def __init__(self, target):
         self.target = target
@@ -217,7 +217,7 @@ def write_hostile(path, form, content):
 def test_a_malicious_file_makes_no_file(tmp_path, capsys, form):
     target, path = tmp_path / "made", tmp_path / "hostile.pth"
     pickle.loads(pickle.dumps(Hostile(target), 2)).close()
-    assert target.exists()  # so the test would detect it
+    assert target.exists()  # so the test would detect that code is executed
     target.unlink()
     write_hostile(path, form, pickle.dumps({"a": Hostile(target)}, 2))
     message = failure(capsys, 2, "from-torch", path, tmp_path / "OUT")

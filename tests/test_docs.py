@@ -23,7 +23,7 @@ OF_SCRIPTS = {
 
 
 def commands(start):
-    """Page and words of each command in an indented block that starts so; `\\` joins lines."""
+    """Page and words of each command that begins with `start`, in indented blocks; `\\` joins lines."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in re.findall(rf"^ {{4,}}({re.escape(start)} .*)$", text, re.MULTILINE):

@@ -24,7 +24,7 @@ BAR = 2e-6
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """Variables (in float64) and config of the seeded checkpoint, converted with files."""
+    """Variables (in float64) and config of the seeded checkpoint, which the converter reads from a file."""
     folder = tmp_path_factory.mktemp("released")
     layout = json.loads((GOLDEN / "state_dict_layout.json").read_text())
     save_file({f"module.{name}": seeded_tensor(name, tuple(shape)) for name, shape, _ in layout}, folder / "w.safetensors")

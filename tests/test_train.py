@@ -15,7 +15,7 @@ from tests.small import SMALL, variables
 
 SMOKE = ("--config", "configs/train/smoke.py")
 SMALLER = ("use_topk_read=False", "value_dim_s16=8", "decoder_dim=8")
-# Changes of the config smoke, so that the model compiles fast.
+# Overrides of `smoke.py`, so that the model compiles fast.
 TINY = [
     f"--config.model.{field}" for field in ("backbone.norm=none", "backbone.widths=(8,8,8)", "backbone.stem_width=8", *SMALLER)
 ]

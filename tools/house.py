@@ -3,7 +3,7 @@
     python -m tools.house [--root CHECKOUT] [--picture docs/house.svg]
 
 Prints the numbers of folders, files and lines, the median and maximum length of a file, and import cycles between folders.
---picture draws the folders in layers, with arrows from each folder to those that it imports.
+--picture draws the folders in layers, with arrows from each folder to the folders that it imports.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def rooms(root: Path) -> dict[str, list[Path]]:
 
 
 def imports(root: Path) -> Graph:
-    """For each folder, the other folders that its files import, including local imports and imports for type checkers."""
+    """For each folder, the other folders that its files import. Includes local imports and imports for type checkers."""
     of_file = {path.relative_to(root).with_suffix(""): room for room, paths in rooms(root).items() for path in paths}
     graph: Graph = {room: set() for room in of_file.values()}
     for path, room in of_file.items():
@@ -90,7 +90,7 @@ def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
 def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
     """Draws the folders in layers as SVG.
 
-    Omits arrows that are implied by other arrows, folders without arrows, and single files that import nothing.
+    Omits folders without arrows, single files that import nothing, and arrows that are implied by other arrows.
     """
     used = set().union(*graph.values())
     shown = {room for room, others in graph.items() if others or (room in used and sizes[room] > 1)}

@@ -3,7 +3,7 @@
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
 
-Writes `JPEGImages` and `Annotations` to OUTPUT, as input of `python -m data.build image_masks --config ids`. Training on
+Writes `JPEGImages` and `Annotations` to OUTPUT, as input for `python -m data.build image_masks --config ids`. Training on
 regions teaches the model to track any given mask, and not only people and cars.
 """
 

@@ -3,9 +3,9 @@
     pip install mujoco pybullet --no-deps
     python -m tools.make_scenes OUTPUT --photos PHOTOS [PHOTOS ...] --videos 300
 
-Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input of
-`python -m data.build davis --config folder`. The objects are people and animals made of capsules, bicycles, simple solids, and
-the meshes in pybullet's `random_urdfs`. The textures of the objects are taken from the photos. Some objects look alike, some
+Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input for
+`python -m data.build davis --config folder`. The objects are bicycles, simple solids, the meshes in pybullet's `random_urdfs`,
+and people and animals made of capsules. The textures of the objects are taken from the photos. Some objects look alike, some
 have the texture of the ground, and some are not labelled.
 """
 

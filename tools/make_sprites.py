@@ -3,7 +3,7 @@
     npm pack @lobehub/fluent-emoji-anim-1   # also pack -2, -3 and -4, and unpack all archives into SPRITES (MIT licence)
     python -m tools.make_sprites OUTPUT --sprites SPRITES --photos PHOTOS [PHOTOS ...] --videos 300
 
-Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input of
+Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input for
 `python -m data.build davis --config folder`. Sprites rotate, change their size and occlude each other. Some sprites look alike,
 some have the colours or the texture of the background, and some are behind leaves or poles, which are not labelled.
 """
@@ -118,7 +118,7 @@ def cover(photo: Image.Image, shape: tuple[int, int], rng: np.random.Generator) 
     """Returns leaves or poles with the texture of a photo. The picture is larger than a frame of `shape` (width, height)."""
     width, height = int(1.5 * shape[0]), int(1.2 * shape[1])
     colour = np.asarray(photo.resize((width, height)), np.float32) / 255 * rng.uniform(0.3, 1)
-    if rng.random() < 0.5:  # leaves: the parts of a noise pattern with two scales that exceed a threshold
+    if rng.random() < 0.5:  # leaves: the parts of a two-scale noise pattern that exceed a threshold
         noise = np.zeros((height, width), np.float32)
         for cell, weight in ((rng.uniform(8, 20), 1.0), (rng.uniform(40, 100), 1.0)):
             grid = rng.normal(size=(int(height / cell) + 2, int(width / cell) + 2)).astype(np.float32)

@@ -2,9 +2,9 @@
 
     python official_process.py CHECKOUT FOLDER
 
-FOLDER contains `weights.npz` and `clip.npz`. The weights have the official parameter names without `module.`. The clip consists
-of `frames` (uint8 `[T,H,W,3]`), `mask` (uint8 `[H,W]`, with ids 1..K) and `mem_every`. The script writes `logits.npy`, float64
-`[T-1,K+1,H,W]`, to FOLDER. The script needs torch and NumPy, but not JAX.
+FOLDER contains `weights.npz` and `clip.npz`. `weights.npz` uses the official parameter names without the prefix `module.`.
+`clip.npz` contains `frames` (uint8 `[T,H,W,3]`), `mask` (uint8 `[H,W]`, with ids 1..K) and `mem_every`. The script writes
+`logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. The script needs torch and NumPy, but not JAX.
 """
 
 import importlib
@@ -112,8 +112,8 @@ def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
 def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int) -> np.ndarray:
     """Computes the logits `[T-1,K+1,H,W]` of all frames after the first, in the same way as the published code.
 
-    The memories `[K,C,T,h,w]` grow along axis 2. Stride 16 keeps every `mem_every`-th frame, and strides 8 and 4 keep only the
-    first frame. The previous frame is always last.
+    The memories `[K,C,T,h,w]` grow along axis 2. The memory at stride 16 keeps every `mem_every`-th frame, and the memories at
+    strides 8 and 4 keep only the first frame. The previous frame is always last.
     """
     objects = int(mask.max())
     video = torch.from_numpy(frames.astype(np.float32) / np.float32(255)).double().permute(0, 3, 1, 2)

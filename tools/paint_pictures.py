@@ -54,7 +54,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def take(browser: Browser, url: str, folder: Path) -> None:
-    """Annotates a frame, computes all others, and writes the screenshots."""
+    """Annotates a frame, computes the masks of all other frames, and writes the screenshots."""
     context = browser.new_context(viewport={"width": 1080, "height": 700})
     page = opened(context, url)
     annotate(page, context)
@@ -126,7 +126,7 @@ def save(page: Page, path: Path, box: dict | None = None) -> None:
         if content.tell() <= LARGEST:
             break
     path.write_bytes(content.getvalue())
-    print(f"{path} has {colours} colours and {content.tell() / 1000:.0f} kB", flush=True)
+    print(f"{path}: {colours} colours, {content.tell() / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Draws the parts of the bundled clip: the ground of a pond, koi, lily pads and sunlight. `tools.make_sample` combines them.
 
 A straight koi is painted once on a strip. In every frame, the strip is bent along the path of the koi. Colours are in [0, 1].
-Lengths are in pixels of the clip, `[HEIGHT, WIDTH]`. Pictures, `[H,W]`, are `FINE` times as large.
+Lengths are in pixels of the clip, `[HEIGHT, WIDTH]`. Pictures, `[H,W]`, are `FINE` times as high and as wide as the clip.
 """
 
 import numpy as np
@@ -65,8 +65,8 @@ def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> n
     """A straight koi seen from above, as RGBA on a strip.
 
     The strip extends from 0 (nose) to 1.25 lengths of the koi along the spine, and from -0.3 to 0.3 lengths across the spine.
-    The koi is white with patches of `colour`. `patches`, in standard deviations of noise, determines how much of the koi the
-    patches cover.
+    The koi is white with patches of `colour`. `patches` is added to noise with a standard deviation of 1; a larger value makes
+    the patches cover more of the koi.
     """
     s = np.arange(0, 1.25, 1 / STRIP)[None].astype(np.float32)
     n = np.arange(-0.3, 0.3, 1 / STRIP)[:, None].astype(np.float32)

@@ -43,7 +43,7 @@ def verify(
 
     Args:
       official: the checkout, which contains `model.py`. The published code runs on the CPU in a separate process.
-      checkpoint: any checkpoint that `load_checkpoint` reads.
+      checkpoint: any checkpoint that `load_checkpoint` can read.
       frames: a folder of images.
       mask: the mask of the first frame.
       max_frames: maximum number of frames to compare, including the first.
@@ -65,8 +65,7 @@ def verify(
     found = run_float64(variables, config, clip, ids)
     if expected.shape != found.shape:
         raise HMMNError(
-            f"{official}: the published code returned logits of shape {expected.shape}, expected [T-1,K+1,H,W], which is "
-            f"{found.shape}"
+            f"{official}: the published code returned logits of shape {expected.shape}, expected [T-1,K+1,H,W] = {found.shape}"
         )
     differences = np.abs(expected - found).max(axis=(1, 2, 3))
     return list(zip(names[1:], differences.tolist(), strict=True))

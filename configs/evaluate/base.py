@@ -1,4 +1,4 @@
-"""Defaults of all evaluations, on which you can base your own config. `hmmn_jax.evaluation.benchmarks` explains each field."""
+"""Default evaluation settings, which your own config can extend. `hmmn_jax.evaluation.benchmarks` explains each field."""
 
 from hmmn_jax.evaluation.benchmarks import base, paper
 

@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of the BURST validation set, for which the masks are written as JSON."""
+    """Settings for the BURST validation set, whose masks are written as JSON."""
     return benchmark_settings("burst_val")

@@ -7,13 +7,13 @@ ROOT contains frames in JPEGImages/NAME/*.jpg (or .png, ...) and masks in Annota
 mask. For a video file JPEGImages/NAME.mp4, the mask of the first frame is Annotations/NAME.png, and masks of later frames are
 Annotations/NAME/NUMBER.png.
 
-Masks of later frames are used for scores. Each object is scored on the annotated frames after its first annotated frame. With
+Masks of later frames are used for scoring. Each object is scored on the annotated frames after its first annotated frame. With
 --config.late_objects=True, masks of later frames also start new objects. If --config.direction is set to forward, backward or
-both, each mask is the complete annotation of its frame. With --config.direction, frames without masks are segmented from all
-masks, and no scores are computed.
+both, each mask is treated as the complete annotation of its frame. With --config.direction, frames without masks are segmented
+from all masks, and no scores are computed.
 
-For long videos, --config.max_memory_frames=50 limits the memory. For large videos, --config.size=480 sets the shorter side of
-the network's input; the masks still have the size of the frames.
+For long videos, --config.max_memory_frames=50 limits the memory. For high-resolution videos, --config.size=480 sets the shorter
+side of the network's input; the masks still have the size of the frames.
 """
 
 from ml_collections import ConfigDict
@@ -22,5 +22,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for your own videos, with which all folders and video files are evaluated."""
+    """Settings for your own videos. All folders of images and all video files are evaluated."""
     return benchmark_settings("custom")

@@ -17,5 +17,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of DAVIS-2016 validation, in which all ids are scored as one object."""
+    """Settings for DAVIS-2016 validation, in which all ids are scored as one object."""
     return benchmark_settings("davis2016_val")

@@ -11,5 +11,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of DAVIS-2017 validation, in which every object has the same weight."""
+    """Settings for DAVIS-2017 validation, in which every object has the same weight."""
     return benchmark_settings("davis2017_val")

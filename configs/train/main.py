@@ -7,8 +7,8 @@ RUN1 is the workdir of `configs/train/pretrain.py`. DATA contains youtube_vos/20
 data.build`. DAVIS is the folder of DAVIS-2017.
 
 Expected: the paper reports a J&F of 84.7 on DAVIS-2017 val and of 90.8 on DAVIS-2016 val. J&F was not measured in this project.
-Cost: the run has 245,000 steps of four clips of 384x384. An epoch has 3771 clips. The authors of the paper used four GPUs with
-one clip each. The run time was not measured.
+Cost: the run has 245,000 steps with four 384x384 clips each. An epoch has 3771 clips. The authors of the paper used four GPUs
+with one clip each. The run time was not measured.
 """
 
 from ml_collections import ConfigDict
@@ -22,5 +22,5 @@ def get_config() -> ConfigDict:
     config = training.base()
     config.data = data.paper_videos()
     config.samples = 260 * data.MAIN_EPOCH
-    config.learning_rate.schedule = "poly"  # the authors reduced the rate during training, but did not publish the schedule
+    config.learning_rate.schedule = "poly"  # the authors reduced the learning rate, but did not publish the schedule
     return config.lock()

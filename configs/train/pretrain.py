@@ -1,4 +1,4 @@
-"""Pre-training on still images: each clip consists of three transforms of one image, with pasted objects from other images.
+"""Pre-training on still images: a clip is three transformed copies of one image, with objects pasted from other images.
 
     python train.py --config configs/train/pretrain.py --workdir RUN1 --config.init=resnet50.pth \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
@@ -8,8 +8,8 @@ resnet50.pth contains torchvision's ResNet-50 weights. DATA contains image_masks
 DAVIS-2017.
 
 Expected: published results of STM suggest a J&F of about 60 on DAVIS-2017 val, or 69.5 with pasted objects. J&F was not
-measured in this project. Cost: the run has 500,000 steps of four clips of 384x384. The authors of the paper used four GPUs with
-one clip each. The run time was not measured.
+measured in this project. Cost: the run has 500,000 steps with four 384x384 clips each. The authors of the paper used four GPUs
+with one clip each. The run time was not measured.
 """
 
 from ml_collections import ConfigDict

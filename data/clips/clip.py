@@ -48,7 +48,7 @@ class Sketch(NamedTuple):
 
 
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Creates sample number `sample` (int64 scalar), which depends only on this number and the config.
+    """Creates sample number `sample` (int64 scalar). The result depends only on this number and the config.
 
     Returns a dict with frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], and rows and numbers
     int32 [t].
@@ -67,7 +67,7 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
     name = tf.gather(tf.constant(set_names(config)), sketch.plan.set)
     failure = (
         f"{ATTEMPTS} random clips contained no object of at least {config.min_area} pixels. "
-        "Lower min_area, or remove the data set."
+        "Lower min_area, or remove the data set from data.sets."
     )
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(sketch.areas) > 0, [failure, name])]):
         attempt = tf.identity(attempt)
@@ -84,7 +84,7 @@ def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: 
     rows = tf.maximum(plan.frames, 0)
     sizes = tf.cast(tf.gather(tables.size, rows), tf.float32)
     mask_sizes = tf.cast(tf.stack([tf.shape(mask) for mask in masks]), tf.float32)
-    ratio = (mask_sizes / sizes)[:, ::-1]  # size of a mask relative to its image, in x and y, which is about 1
+    ratio = (mask_sizes / sizes)[:, ::-1]  # size of a mask divided by the size of its image, in x and y; about 1
 
     anchor = find_anchor(masks[0], ids[0], draws) / ratio[0]
     still = tf.gather(tables.still, plan.set)
@@ -177,9 +177,9 @@ def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws random colour changes. Each frame gets the change of the clip, followed by its own change.
+    """Draws random colour changes. Each frame gets the change of the clip, then the change of the frame.
 
-    `means` is the mean colour of each frame, float32 [t,3]. Returns a matrix and an offset per frame, float32 [t,3,4].
+    `means` contains the mean colour of each frame, float32 [t,3]. Returns a matrix and an offset per frame, float32 [t,3,4].
     """
     uniform = draws.uniform(Topic.COLOUR, 1 + 4 * (config.frames + 1))
     numbers = tf.reshape(uniform[1:], [config.frames + 1, 4])

@@ -63,9 +63,9 @@ def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.nd
     """Returns a PNG from which TensorFlow decodes raw values, and the object id of each value, uint8 [256].
 
     TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 8 bits. To preserve the raw
-    values, the header of an indexed file is changed to that of a greyscale file, and the table reverts the scaling. Files
-    that TensorFlow cannot decode to raw values are decoded here and re-encoded. Indexed files whose first colour is not black
-    are also re-encoded, because their colours may define the ids.
+    values, the header of an indexed file is changed to that of a greyscale file, and the returned table reverts the scaling.
+    Files that TensorFlow cannot decode to raw values are decoded here and re-encoded. Indexed files whose first colour is not
+    black are also re-encoded, because their colours may define the ids.
     """
     index = source.index
     video = index.video_of(record)
@@ -95,7 +95,7 @@ def _first_colour(png: bytes) -> bytes:
 
 
 def _find_chunk(png: bytes, kind: bytes) -> int:
-    """Returns the offset of the first chunk of this kind, or of the end of the file if no chunk is of this kind."""
+    """Returns the offset of the first chunk of type `kind`, or of the end of the file if no such chunk exists."""
     at = _SIGNATURE + 25
     while png[at + 4 : at + 8] not in (kind, b"IEND", b""):
         at += 12 + int.from_bytes(png[at : at + 4], "big")

@@ -27,7 +27,7 @@ class Topic(enum.IntEnum):
 
 
 class Draws:
-    """The random numbers of one attempt at one sample."""
+    """The random numbers for one attempt to create one sample."""
 
     def __init__(self, seed: tf.Tensor, sample: tf.Tensor, attempt: tf.Tensor):
         """All arguments are int64 scalars.

@@ -1,6 +1,6 @@
 """Geometry of a clip.
 
-Resizing, affine maps per clip and per frame, cropping around an object and flipping are combined into one map per frame.
+One map per frame combines resizing, the affine maps of the clip and the frame, cropping around an object, and flipping.
 """
 
 import tensorflow as tf

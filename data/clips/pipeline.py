@@ -116,7 +116,7 @@ def _name(fetcher: Fetcher, rows: np.ndarray) -> bytes:
 
 
 def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
-    """The message for an error in a clip, which names the file that caused the error if the file is known."""
+    """Returns the message for an error in a clip. The message names the damaged file if that file is known."""
     if assertion := re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\]", error.message):
         return f"set {assertion[2]}: {assertion[1]}"
     for row in reversed(list(fetcher.recent)):  # iterate over a copy, because other threads still fetch rows
@@ -126,5 +126,8 @@ def _explain(error: tf.errors.OpError, fetcher: Fetcher) -> str:
             for (file,) in files:
                 Image.open(io.BytesIO(file)).load()
         except Exception as damage:  # each decoder raises its own exception types
-            return f"{fetcher.name(row)}: the image or mask is damaged: {reason(damage)}. Repair the file and rebuild the set."
+            return (
+                f"{fetcher.name(row)}: the image or mask is damaged: {reason(damage)}. Repair the file and rebuild the data "
+                "set."
+            )
     return f"no clip could be created: {reason(RuntimeError(error.message))}"

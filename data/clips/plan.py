@@ -1,4 +1,4 @@
-"""Chooses the data set, the video or image, and the frames of a sample, and the objects to paste into it."""
+"""Chooses the content of a sample: the data set, the video or image, the frames, and the objects to paste."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
-    """Draws the frames of a sample. `sample` is the sample's number, an int64 scalar, on which schedules depend."""
+    """Draws the frames of a sample. Schedules depend on the sample number `sample`, an int64 scalar."""
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
     t = config.frames
     bits = draws.bits(Topic.FRAMES, t + 2)

@@ -48,8 +48,8 @@ def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share:
     """Joins the indexes of all data sets, in the given order.
 
     Videos with fewer than `frames` annotated frames, and videos and images without an object, are skipped. A warning reports
-    the number of skipped videos and images. `donor_share` is the minimum and maximum area of a donor object, as a fraction of
-    its image. Raises DataError for a data set without usable videos or images.
+    the number of skipped videos and images. `donor_share` contains the minimum and maximum area of a donor object, as a
+    fraction of its image. Raises DataError for a data set without usable videos or images.
     """
     parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
 
@@ -94,7 +94,9 @@ def _one(source: Source, setting: ConfigDict, donor_share: tuple[float, float], 
         step = np.array([np.median(np.diff(numbers)) for numbers in jumps if len(numbers)], int)
         found, wanted = len(count), f"videos contain at least {frames} annotated frames and an object"
     if len(length) == 0:
-        raise DataError(f"{source.name}: none of {found} {wanted}. Build the data set from other data, or remove the data set.")
+        raise DataError(
+            f"{source.name}: none of {found} {wanted}. Build the data set from other data, or remove it from data.sets."
+        )
     if len(length) < found:
         warnings.warn(f"{source.name}: only {len(length)} of {found} {wanted}. The others are skipped.", stacklevel=3)
     frame = np.searchsorted(records, index.object_record)

@@ -1,4 +1,4 @@
-"""Warping with OpenCV. Images are interpolated bilinearly, and masks use the nearest neighbour. Donors are drawn on top.
+"""Warping with OpenCV: bilinear for images, nearest neighbour for masks. Donors are drawn over the frames.
 
 A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert positions in the output
 to positions in a source, as in `affine.py`. All functions use NumPy arrays. OpenCV releases the GIL.

@@ -1,4 +1,4 @@
-"""DAVIS-2016 and DAVIS-2017 in any resolution, and folders of the same layout."""
+"""DAVIS-2016 and DAVIS-2017 at any resolution, and folders with the same layout."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -30,8 +30,8 @@ class DavisConfig(tfds.core.BuilderConfig):
         sequences: read only these sequences of the list or folder, such as "bear,camel".
         order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": like "natural", but an ambiguous
             order is an error.
-        mask_values: "ids", or "threshold" if masks are grey levels; values of 128 and above are then the only object. "": like
-            "ids", but masks that look like grey levels are skipped in your own data sets.
+        mask_values: "ids", or "threshold" if masks contain grey levels; values of 128 and above then form the only object. "":
+            like "ids", but masks that seem to contain grey levels are skipped in your own data sets.
     """
 
     year: str = ""
@@ -62,7 +62,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
 
     @classmethod
     def check_config(cls, config: DavisConfig, given: Collection[str]) -> None:
-        """Checks the fields with fixed choices, and that `sequences` is not empty."""
+        """Checks the fields with fixed choices, and checks that `sequences` is not empty."""
         check_choice("order", config.order, ORDERS)
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         if "sequences" in given and not _names(config):
@@ -93,7 +93,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return level_map() if self.is_soft() else identity_map()
 
     def is_soft(self) -> bool:
-        """Returns whether masks are grey levels."""
+        """Returns whether masks contain grey levels."""
         return self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:

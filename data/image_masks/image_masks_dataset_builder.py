@@ -26,8 +26,8 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
         objects: the mask values of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
             defines a range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except
             that 255 is void if there are other values.
-        soft: whether masks are grey levels; values of 128 and above are then the only object.
-        mask_values: "ids", or "threshold", which has the same effect as `soft`. "": like "ids", but masks that look like
+        soft: whether masks contain grey levels; values of 128 and above then form the only object.
+        mask_values: "ids", or "threshold", which has the same effect as `soft`. "": like "ids", but masks that seem to contain
             grey levels are skipped if `objects` is not set.
         images, masks, image_end, mask_end: as in `read_stills`.
     """
@@ -48,10 +48,10 @@ class Builder(FramesBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as described in README.md."
     BUILDER_CONFIGS: ClassVar = [
         ImageMasksConfig(name="ids", description="Each value in a mask is an object."),
-        ImageMasksConfig(name="one_object", description="All values other than 0 are one object.", objects="1-255"),
+        ImageMasksConfig(name="one_object", description="All values other than 0 form one object.", objects="1-255"),
         ImageMasksConfig(
             name="salient",
-            description="Masks of grey levels, in which all levels of 128 and above form the only object.",
+            description="Masks contain grey levels; values of 128 and above form the only object.",
             soft=True,
         ),
         ImageMasksConfig(
@@ -69,7 +69,7 @@ class Builder(FramesBuilder):
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         soft = config.soft or config.mask_values == "threshold"
         if soft and "objects" in given:
-            raise DataError(f"--set objects={config.objects} has no effect if masks are grey levels. Omit this option.")
+            raise DataError(f"--set objects={config.objects} has no effect if masks contain grey levels. Omit this option.")
         if "mask_values" in given and (config.objects or config.soft):
             other = "soft=true" if config.soft else f"objects={config.objects}"
             raise DataError(
@@ -101,7 +101,7 @@ class Builder(FramesBuilder):
         return table
 
     def is_soft(self) -> bool:
-        """Returns whether masks are grey levels."""
+        """Returns whether masks contain grey levels."""
         return self.builder_config.soft or self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:

@@ -50,8 +50,8 @@ class Builder(FramesBuilder):
         """Returns the splits that have a folder."""
         if not (splits := [split for split in _SPLITS if (root / split).is_dir()]):
             raise DataError(
-                f"{root} contains none of the folders {', '.join(_SPLITS)}. {contents(root)}. Pass the folder that contains "
-                "these folders."
+                f"{root} contains none of the folders {', '.join(_SPLITS)}. {contents(root)}. Pass the folder of the unpacked "
+                "archives."
             )
         return splits
 

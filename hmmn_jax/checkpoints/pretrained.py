@@ -1,4 +1,4 @@
-"""Creates initial weights. Both backbones are copied from a network trained on ImageNet, and all other layers are random."""
+"""Creates initial weights. Both backbones are copied from a network trained on ImageNet, and all other weights are random."""
 
 import functools
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ def from_pretrained(
     """Converts the weights of an image classifier, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
-      tensors: tensors by their names in the backbone's `pretrained_names`; all names may have a prefix such as `module.`.
-        Tensors of layers that the backbone does not use are ignored. The counters `num_batches_tracked`, which older files
-        lack, default to 0.
+      tensors: a dict from names, as in the values of the backbone's `pretrained_names`, to tensors. All names may have a common
+        prefix, such as `module.`. Tensors of layers that the backbone does not use are ignored. The counters
+        `num_batches_tracked`, which older files lack, default to 0.
       config: the config of the model. The model must have BatchNorm.
       seed: seed for the random weights of the mask convolutions, the heads and the decoder.
       source: the file to name in errors.
@@ -48,7 +48,7 @@ def from_pretrained(
 
 
 def recognise(tensors: Mapping[str, np.ndarray]) -> type[Backbone] | None:
-    """The registered backbone that matches the names of `tensors`; None if no backbone matches, as for an HMMN model."""
+    """Returns the registered backbone that matches the names of `tensors`, or None, for example for an HMMN checkpoint."""
     return next((kind for kind in registered().values() if kind.recognises(tensors.keys())), None)
 
 

@@ -1,6 +1,6 @@
 """The checkpoints of a training workdir, with their validation scores.
 
-A run writes the checkpoint `WORKDIR/checkpoints/STEP`, and records the checkpoint's files and scores in
+A run writes the checkpoint `WORKDIR/checkpoints/STEP`, and records its files and scores in
 `WORKDIR/record/checkpoints/STEP.json`.
 """
 

@@ -217,8 +217,8 @@ def quiet_orbax() -> Iterator[None]:
     """Suppresses Orbax's messages about a damaged folder, because the error already reports the damage.
 
     After an error, TensorStore continues to read. TensorStore reports further errors to a closed event loop or to a task that
-    is not awaited, so that a traceback is printed for each tensor. Tracebacks can appear at any time after an error, so the
-    filters stay active if the block fails.
+    is not awaited, so a traceback is printed for each tensor. Tracebacks can appear at any time after an error, so the filters
+    stay active if the block fails.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level, asyncio = logger.level, logging.getLogger("asyncio")

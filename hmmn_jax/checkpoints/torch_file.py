@@ -85,7 +85,7 @@ def write_torch_file(
 
 @contextlib.contextmanager
 def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Iterator[None]:
-    """Converts any error that a damaged or malicious file causes to a one-line CheckpointError."""
+    """Converts any error caused by a damaged or malicious file to a one-line CheckpointError."""
     try:
         yield
     except Refused as error:
@@ -133,7 +133,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         raise Refused(f"{found}, which is unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # the message has the rejected object's name and a page of advice
+    except pickle.UnpicklingError as error:  # the message contains the rejected object's name and a page of advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
         raise Refused(f"{found}, which PyTorch rejects ({why})") from error

@@ -22,7 +22,7 @@ _HEADS = (("KV_M_r4", "s16"), ("KV_M_r3", "s8"), ("KV_M_r2", "s4"))
 def name_table(config: HMMNConfig) -> dict[str, Path]:
     """Maps the official name of every tensor, without `module.`, to a path in the variables.
 
-    The first element of a path is the collection, such as "params". The names have the order of the official state dict. If
+    The first element of a path is the collection, such as "params". The names are in the order of the official state dict. If
     the dimensions differ from those of the published model, the names are those that the official code would use.
     """
     table: dict[str, Path] = {}
@@ -110,7 +110,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
     Args:
       tensors: tensors by name.
-      expected: the tensor names of the model. If removing a prefix results in no expected name, the names are unchanged.
+      expected: the tensor names of the model. If removing prefixes does not yield any of these names, all names are unchanged.
       source: the file to name in the note about a removed prefix. No note is printed for `module.`, because the released
         checkpoint has this prefix.
     """

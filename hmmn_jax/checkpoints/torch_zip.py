@@ -47,7 +47,7 @@ def _type(found: object) -> str:
 
 
 def read_zip(path: Path) -> dict[str, np.ndarray]:
-    """Returns the tensors by name, as read-only views of their storages. Raises Refused, or zipfile's errors."""
+    """Returns the tensors by name, as read-only views of their storages. Raises Refused or an error from zipfile."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.endswith("/data.pkl")]
@@ -141,8 +141,8 @@ def unpickle(data: bytes) -> object:
     """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for imports not needed to rebuild tensors."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
-        # The unpickler would allocate a memo of any size. Hashing a tuple with 100,000 nesting levels would overflow the C
-        # stack.
+        # Without these limits, the unpickler would allocate a memo of any size, and hashing a tuple with 100,000 nesting levels
+        # would overflow the C stack.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise Refused(f"the pickle has the invalid memo index {argument}")
         tuples += "TUPLE" in opcode.name

@@ -1,4 +1,4 @@
-"""An argument parser that reports invalid arguments in one line.
+"""An argument parser that reports invalid arguments in one-line messages.
 
 This module does not import JAX or NumPy, so that `--help` and error messages appear quickly.
 """
@@ -50,12 +50,12 @@ def parse_step(text: str | None) -> int | str | None:
     if text in (None, "best"):
         return text
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ConfigError(f"--step is {text!r}, expected a number, or best")
+        raise ConfigError(f"--step is {text!r}, expected a number or 'best'")
     return int(text)
 
 
 def override(config: Any, assignments: Sequence[str]) -> set[str]:
-    """Sets fields of a ConfigDict from strings NAME=VALUE and returns the names. Values are validated later.
+    """Sets fields of a ConfigDict from NAME=VALUE strings and returns the names. Values are validated later.
 
     Raises ConfigError if a string does not have the form NAME=VALUE or its name is unknown.
     """
@@ -74,7 +74,7 @@ def override(config: Any, assignments: Sequence[str]) -> set[str]:
 
 
 def as_overrides(arguments: Sequence[str]) -> list[str]:
-    """Replaces `--config.NAME=VALUE`, which the scripts accept and messages mention, with `--set=NAME=VALUE`."""
+    """Replaces `--config.NAME=VALUE`, the form used in scripts and error messages, with `--set=NAME=VALUE`."""
     return [
         f"{OVERRIDE}={argument.removeprefix(OVERRIDE_OF_SCRIPTS)}" if argument.startswith(OVERRIDE_OF_SCRIPTS) else argument
         for argument in arguments

@@ -1,4 +1,4 @@
-"""Reads the index of this process, the number of processes and the GPUs from environment variables that clusters set."""
+"""Reads the index of this process, the number of processes and the GPUs from environment variables set by the cluster."""
 
 import platform
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
     """Raises ConfigError if the cluster started several processes but this one will not connect to the others.
 
     Args:
-        together: whether this process will connect to others.
+        together: whether this process will connect to the others.
         environ: the environment variables.
     """
     if together:
@@ -54,8 +54,8 @@ def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:
         return []
     if count > on_node:
         note(
-            f"only {on_node} of {count} GPUs of this node are used, because each task uses one GPU. Start one task per node, "
-            f"or {count} tasks per node."
+            f"only {on_node} of the {count} GPUs on this node are used, because each task uses one GPU. Start one task "
+            f"per node, or {count} tasks per node."
         )
     return None
 

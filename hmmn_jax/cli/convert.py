@@ -29,7 +29,7 @@ def convert_from_torch(options: argparse.Namespace) -> None:
 
 
 def convert_to_torch(options: argparse.Namespace) -> None:
-    """Writes a checkpoint folder as a PyTorch checkpoint. The metadata of a .safetensors file contains the config."""
+    """Converts a checkpoint folder to a PyTorch checkpoint. The metadata of a .safetensors file contains the config."""
     if lies_there(options.file):
         raise CheckpointError(f"{options.file}: {EXISTS}")
     variables, config = load_checkpoint(options.checkpoint)
@@ -59,7 +59,7 @@ def convert_imagenet(options: argparse.Namespace) -> None:
 
 
 def inspect_checkpoint(options: argparse.Namespace) -> None:
-    """Lists the tensors of a checkpoint. For a checkpoint folder, the official tensor names are listed."""
+    """Lists the tensors of a checkpoint. For a checkpoint folder, shows the names from the official PyTorch checkpoint."""
     path = find_checkpoint(options.file)
     tensors = to_torch(*load_checkpoint(path)) if path.is_dir() else read_torch_file(path)
     for name, tensor in tensors.items():

@@ -125,7 +125,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
 
         return peers.from_first("scored", score_only)
 
-    # --- Segment the videos. Then write scores, archive and report, even if some videos failed. ---
+    # --- Segment the videos. Then write the scores, the archive and the report, even if some videos failed. ---
     assert outputs is not None  # check_request requires --output
     print(announce(lines, clips), flush=True)
     variables, model = load_model(request)
@@ -179,7 +179,7 @@ def read_inputs(request: Request) -> Task:
 
 
 def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
-    """Adds a note about videos of odd width or height, whose H.264 movies will have an extra column or row."""
+    """Adds a note about videos with an odd width or height, whose H.264 movies will have an extra column or row."""
     for clip in clips:
         height, width = clip.size
         if height % 2 or width % 2:
@@ -261,7 +261,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
 def score(
     plans: Sequence[Plan], unscored: dict[str, str], masks: Path, figures: Figures | None
 ) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores masks and prints the table. Returns the scores, and a dict from video names to errors in scoring."""
+    """Scores masks and prints the table. Returns the scores, and a dict from video names to scoring errors."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
         missing = unscored | wrong

@@ -1,4 +1,4 @@
-"""Set-up code that the scripts share, for flags, connections between hosts, and the cache of compiled programs."""
+"""Set-up code shared by the scripts: flags, connections between hosts, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -34,7 +34,7 @@ def define_launch_flags() -> None:
     flags.DEFINE_integer(
         "heartbeat_timeout", 100, "Number of seconds without a heartbeat after which a process is considered lost."
     )
-    flags.DEFINE_string("compilation_cache", None, "Folder in which compiled programs are cached, or off for no cache.")
+    flags.DEFINE_string("compilation_cache", None, "Folder in which to cache compiled programs, or 'off' for no cache.")
 
 
 def launch_by_flags() -> None:
@@ -129,15 +129,15 @@ def flags_parser(
     default: str = "",
     first: Callable[[list[str]], None] | None = None,
 ) -> Callable[[list[str]], list[str]]:
-    """Returns a flag parser for `app.run` that reports an error in one line and exits with code 2.
+    """Returns a flag parser for `app.run` that reports an error on one line and exits with code 2.
 
     Args:
         name: name of the program.
         config: the flag that selects the config file.
-        check: the function that is called after parsing, and raises ConfigError if required flags are missing.
+        check: the function that is called after parsing and raises ConfigError if required flags are missing.
         default: the config file to use if none is specified. If the flag itself had a default, this file would be read when the
             flag is defined, and an error in the file would cause a traceback.
-        first: the function that is called with the arguments before the arguments are parsed.
+        first: the function that is called with the arguments before they are parsed.
     """
 
     def parse(arguments: list[str]) -> list[str]:

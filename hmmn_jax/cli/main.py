@@ -2,7 +2,7 @@
 
   hmmn-jax demo                                                          try it out (takes half a minute)
   hmmn-jax segment clip.mp4 --mask first.png --output OUT                segment your own video
-  hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  run a benchmark and score it
+  hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  segment and score benchmark videos
 
 'hmmn-jax COMMAND --help' explains a command and shows examples.
 The exit code is 0 on success, 1 if only some videos are complete, 2 for invalid arguments or files, and 130 or 143
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
 
     def run_in_processes(options: argparse.Namespace) -> int:
-        from hmmn_jax.cli import launch  # imported only here, because this import takes longer than --help
+        from hmmn_jax.cli import launch  # imported only here, to keep --help fast
         from hmmn_jax.io.buckets import absolute
 
         given = {name: getattr(options, name) for name in launch.HOSTS}

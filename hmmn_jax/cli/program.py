@@ -64,7 +64,7 @@ def run_program(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return TERMINATED
     except OSError as error:
-        from hmmn_jax.io.files import reason  # imported only here, because this import takes longer than --help
+        from hmmn_jax.io.files import reason  # imported only here, to keep --help fast
 
         where = f"{error.filename}: " if error.filename else ""
         tell(name, HMMNError(f"{where}{reason(error)}"))
@@ -79,7 +79,7 @@ def run_program(
 def leave(code: int) -> NoReturn:
     """Ends the process with an exit code.
 
-    After an interruption, the process exits without Python's clean-up, because the clean-up would crash if JAX is still
+    After an interruption, the process exits without Python's clean-up, because the clean-up can crash while JAX is still
     computing.
     """
     if code in (INTERRUPTED, TERMINATED):

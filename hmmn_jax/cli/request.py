@@ -24,7 +24,7 @@ class Request:
         frames: a folder of images or a video file; None if `data` is set.
         mask: with `frames`, a PNG with the ids of the objects in the first frame, or a folder with masks of some frames.
         checkpoint: a checkpoint that `load_checkpoint` can read.
-        step: the step of a training workdir. The value is a number, "best", or None for the latest step.
+        step: the step of a training run. The value is a number, "best", or None for the latest step.
         score: a folder with masks SEQUENCE/FRAME.png; if set, these masks are scored, and nothing is segmented.
         output: the folder to write to; required unless `score` is set.
         stage: the folder for copies of inputs in a bucket, which later runs reuse; None for a temporary folder.
@@ -76,12 +76,12 @@ def check_request(request: Request) -> None:
     if request.score is not None and (request.overlays or request.movie or request.exports or request.overwrite):
         raise ConfigError("--overlays, --movie, --export and --overwrite cannot be combined with --score")
     if unknown := [kind for kind in request.exports if kind not in KINDS]:
-        raise ConfigError(f"--export contains {unknown[0]!r}, expected some of {', '.join(KINDS)}, separated by commas")
+        raise ConfigError(f"--export contains {unknown[0]!r}, expected one or more of {', '.join(KINDS)}, separated by commas")
     if request.exports and registered()[request.config.protocol].mask_files.overlapping:
         raise ConfigError("--export does not support overlapping objects, but the objects of this benchmark may overlap")
     if request.fit and request.frames is None:
         raise ConfigError(
-            "settings can be chosen only for a single video. With --data, the settings of the benchmark are used."
+            "settings can be chosen automatically only for a single video. With --data, the settings of the benchmark are used."
         )
     if request.frames is not None and (request.config.get("sequences") or request.config.get("late_objects")):
         raise ConfigError("--config.sequences and --config.late_objects need --data and cannot be combined with --frames")
@@ -91,7 +91,8 @@ def check_request(request: Request) -> None:
         raise ConfigError("--output is missing. Pass the output folder.")
     if request.score is None and request.checkpoint is None:
         raise ConfigError(
-            "--checkpoint is missing. Pass lite, an output of convert_weights.py or train.py, or a checkpoint file."
+            "--checkpoint is missing. Pass the bundled model lite, an output of convert_weights.py or train.py, or a "
+            "checkpoint file."
         )
     if request.step is not None and request.checkpoint is None:
         raise ConfigError("--step needs --checkpoint RUN, where RUN is the workdir of a training run")

@@ -1,9 +1,9 @@
-"""Starts a parent for each process of a run. The parent reports why its child ended, even if the child was killed.
+"""Runs each process of a run under a parent process. The parent reports why its child ended, even if the child was killed.
 
 When a process is lost or does not start, JAX aborts the other processes from C++ and prints a long message. Python code cannot
 catch such an abort. Therefore, the process forks before JAX is imported. The child runs the program. The parent forwards the
 child's stderr until the child ends. If the child was aborted or killed, the parent prints the reason as the last line on stderr
-and writes the reason to `FOLDER/error-PROCESS.txt`.
+and writes it to `FOLDER/error-PROCESS.txt`.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class Supervised:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Releases all locks, prints the reason as the last line, and writes the reason to `error-PROCESS.txt`.
+        """Releases all locks, prints the reason as the last line, and writes it to `error-PROCESS.txt`.
 
         The process must exit after this call.
         """
@@ -137,7 +137,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
 
 
 def _repeat_reason(program: str, tail: str) -> None:
-    """Prints the reported reason again, if other output follows the reason in `tail`, the end of the output."""
+    """Prints the reported reason again if other output follows it in `tail`, the end of the output."""
     lines = tail.splitlines()
     reasons = [line for line in lines if line.startswith(f"{program}: ")]
     if reasons and reasons[-1] != lines[-1]:
@@ -161,7 +161,7 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 
 
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
-    """Prints, as the last line, the reason why a process ended, and writes the reason to `error-PROCESS.txt`.
+    """Prints the reason why a process ended as the last line, and writes it to `error-PROCESS.txt`.
 
     Until this run owns the folder, interruptions and errors about invalid arguments are only printed. Nothing is written to a
     folder that another run is using.
@@ -175,7 +175,7 @@ def report(program: str, folder: AnyPath | None, process: str, reason: str, code
             about = f"{now} process {process} on {platform.node()}, exit code {code}"
             _write(folder / f"error-{process}.txt", f"{about}\n{line}\n".encode())
         except (HMMNError, OSError) as error:
-            print(f"{program}: error-{process}.txt is not written: {shorten(error)}", file=sys.stderr)
+            print(f"{program}: error-{process}.txt was not written: {shorten(error)}", file=sys.stderr)
     sys.stdout.flush()
     start = "\n" if begun else ""  # a progress bar may be on this line
     print(f"{start}{line}", file=sys.stderr, flush=True)

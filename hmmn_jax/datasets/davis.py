@@ -35,7 +35,7 @@ def read_davis(
         split: name of the split, such as "train", "val" or "test-dev".
         resolution: name of a resolution folder, such as "480p"; None: the only folder, or "480p" if there are several.
         annotations: the folder of the masks. Some frames may have no mask.
-        names: the sequences in the list to read; None: all sequences.
+        names: the sequences to read; None: all sequences in the list.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 
@@ -97,7 +97,7 @@ def _find_list(root: Path, year: str, split: str, resolution: str) -> Path:
 
 
 def _list_places(year: str, resolution: str) -> list[str]:
-    # A list in a resolution folder belongs to DAVIS-2016. A list of 2016 would silently omit sequences of DAVIS-2017.
+    # A list in a resolution folder belongs to DAVIS-2016. With DAVIS-2017, a list of DAVIS-2016 would silently omit sequences.
     return [year, resolution] if year == "2016" else [year]
 
 
@@ -136,7 +136,7 @@ def _select_frames(sequence: VideoFiles, stems: list[str] | None, list_path: Pat
     names = [same_name(name) for name in sequence.frame_names]
     if missing := sorted(listed.difference(names)):
         folder = sequence.frames[0].parent
-        found = f"{len(missing)} frames in the list are missing in {folder}, such as {missing[0]}"
+        found = f"{len(missing)} frames in the list are missing from {folder}, such as {missing[0]}"
         raise DataError(f"{list_path}: {found}. Copy the sequence again")
     kept = [i for i, name in enumerate(names) if name in listed]
     masks = {new: sequence.masks[old] for new, old in enumerate(kept) if old in sequence.masks}

@@ -39,7 +39,7 @@ class VideoFiles:
 
     @property
     def requested_frames(self) -> tuple[str, ...]:
-        """The names of the frames whose masks a submission contains."""
+        """The names of the frames for which a submission must contain masks."""
         return self.frame_names
 
     @cached_property
@@ -65,7 +65,7 @@ def read_folder(
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: as in `list_frames`; the mask is missing; the folder has no name, as is the case for `/`.
+        DataError: as in `list_frames`; the mask is missing; the folder has no name (for example, `/`).
     """
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
@@ -82,7 +82,7 @@ def read_folder_with_masks(
         frames_dir: as in `read_folder`.
         masks_dir: the folder of the masks.
         order: as in `list_frames`.
-        notes: as in `list_frames`. Masks without a frame are also noted.
+        notes: as in `list_frames`. Also receives the masks without a frame.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -109,7 +109,7 @@ def read_unlisted(
     order: str = "",
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Returns all sequences of a folder in the layout of DAVIS. Lists and a resolution folder are not required.
+    """Returns all sequences of a folder in the layout of DAVIS. Lists of sequences and a resolution folder are optional.
 
     Args:
         root: the folder that contains `JPEGImages` and `Annotations`.
@@ -117,7 +117,7 @@ def read_unlisted(
         annotations: the folder of the masks.
         names: the sequences to read; None or empty: all sequences.
         order: as in `list_frames`.
-        notes: as in `list_frames`. Folders that have neither images nor masks are also noted.
+        notes: as in `list_frames`. Also receives the folders that have neither images nor masks.
 
     Returns:
         The sequences, and a one-line reason for each sequence that was skipped.
@@ -257,12 +257,12 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def choose_resolution(root: Path) -> str:
-    """Returns the only resolution in `JPEGImages`, or 480p if there are several. Raises DataError if neither folder exists."""
+    """Returns the only resolution in `JPEGImages`, or 480p if it is one of several. Raises DataError otherwise."""
     folder = _existing(root / "JPEGImages", "folder. Pass the root of DAVIS, which contains this folder")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]
     if len(found) == 1 or "480p" in found:
         return found[0] if len(found) == 1 else "480p"
     raise DataError(
-        f"{folder}: expected a folder 480p or exactly one other resolution, found {shortlist(found)}. Specify a resolution"
+        f"{folder}: expected a 480p folder or exactly one other resolution, found {shortlist(found)}. Specify a resolution"
     )

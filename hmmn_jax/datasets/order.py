@@ -35,12 +35,12 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
 
     By default, names are sorted naturally, which means that numbers in them are compared by value. Depending on the names,
     two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
-    number and at least one name has an exponent, such as 5e-05, the decimal and the signed interpretation sort by value.
+    number and at least one name has an exponent, such as 5e-05, the decimal and signed interpretations sort by value.
 
     Args:
         folder: the folder to show in errors and notes.
         paths: the files.
-        order: one of ORDERS, or "" if all possible interpretations must lead to the same order.
+        order: one of `ORDERS`, or "" if all possible interpretations must lead to the same order.
         notes: receives a note if the order differs from plain sorting.
 
     Raises:

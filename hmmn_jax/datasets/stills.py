@@ -26,17 +26,17 @@ def read_stills(
     *,
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Returns the images that have a mask as sequences of one frame, in natural order, and a line for each skipped file.
+    """Returns a one-frame sequence for each image with a mask, in natural order, and a line for each skipped file.
 
     Images are JPEGs, and masks are PNGs with the same names. Subfolders, such as one for each class, are part of the names.
 
     Args:
         root: the folder of the data set.
-        images: the folder of the images inside `root`. If `images` is "", the first existing pair in FOLDERS is used. If no
-            pair in FOLDERS exists, `root` itself must contain pairs `x.jpg` and `x.png`.
+        images: the folder of the images inside `root`. If `images` is "", the first existing pair in `FOLDERS` is used. If
+            no pair in `FOLDERS` exists, `root` itself must contain pairs `x.jpg` and `x.png`.
         masks: the folder of the masks, if `images` is given.
-        image_end: a suffix of the image names that the mask names do not have, such as "_im" in the data set BIG.
-        mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the data set BIG.
+        image_end: a suffix of the image names that the mask names do not have, such as "_im" in the BIG data set.
+        mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the BIG data set.
         notes: receives the images and masks in other formats, which are skipped.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Finds the videos of YouTube-VOS. Objects may start in different frames. meta.json lists the labelled frames."""
+"""Finds the videos of YouTube-VOS. Objects may first appear in different frames. meta.json lists the labelled frames."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class YouTubeVideo(VideoFiles):
 
     @property
     def requested_frames(self) -> tuple[str, ...]:
-        """The names of the frames that meta.json lists, in order. A submission contains exactly the masks of listed frames."""
+        """The names of the frames that meta.json lists, in order. A submission contains masks for exactly these frames."""
         listed = {same_name(stem) for stems in self.objects.values() for stem in stems}
         return tuple(name for name in self.frame_names if same_name(name) in listed)
 
@@ -40,13 +40,13 @@ def read_youtube_vos(
     """Returns the videos of a split of YouTube-VOS 2018 or 2019, sorted by name, and a line for each problem.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Each mask is
-    named after its frame. Videos without frames or masks are skipped, as are frames in meta.json that do not exist.
+    named after its frame. Skips videos without frames or masks, and listed frames that do not exist.
 
     Args:
         root: the folder that contains the split folders.
         split: "train" or "valid".
-        all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. If False, only the frames in the folder
-            of the split are used, which are every fifth frame.
+        all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. If False, only every fifth frame is
+            used, from the folder of the split.
         order: as in `list_frames`.
         notes: as in `list_frames`.
 

@@ -1,4 +1,4 @@
-"""Segments a video with a session, based on complete masks of some frames."""
+"""Segments a video with a `Session`, based on complete masks of some frames."""
 
 from collections.abc import Callable, Iterator
 from typing import SupportsIndex
@@ -15,7 +15,7 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
 
 def count_steps(clip: Clip) -> int:
-    """Returns the number of frames that the passes over a clip compute.
+    """Returns the number of frames that are computed in all passes over a clip.
 
     With direction "both", a frame between two masks is computed once in each direction.
     """
@@ -48,8 +48,8 @@ def segment_annotated(
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
     """Propagates all masks of a clip in its direction, then yields all frames in order.
 
-    Each frame is yielded with its result or, if its mask is given, with the ids of the mask. With direction "forward", frames
-    before the first mask are background. With direction "backward", frames after the last mask are background.
+    Each frame is yielded with its result, or with its mask if the mask is given. With direction "forward", frames before the
+    first mask are background. With direction "backward", frames after the last mask are background.
 
     Args:
         segmenter: a segmenter for non-overlapping objects.

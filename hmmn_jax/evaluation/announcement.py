@@ -16,7 +16,7 @@ SHOWN = 10  # maximum number of videos in the list, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
-    """Describes a video in one line: number and size of its frames, and the size of each object on the frame where it starts.
+    """Describes a video in one line: the number and size of its frames, and the size of each object on its first frame.
 
     Adds notes about masks that are not used. Raises DataError for a mask that cannot be used.
     """
@@ -73,7 +73,7 @@ def _pixels(given: Given) -> dict[int, int]:
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
-    """Returns the lines of the first ten videos, and a line that counts the other videos."""
+    """Joins the descriptions of the first ten videos, and adds the number of other videos and their frames."""
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))
@@ -81,7 +81,7 @@ def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
 
 
 def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[str], dict[str, str]]:
-    """Describes videos. Returns the videos that can be segmented, their lines, and the errors of other videos by name."""
+    """Returns the videos that can be segmented, their descriptions, and the errors of the other videos by name."""
     good, lines, failures = [], [], {}
     for clip in clips:
         try:

@@ -20,7 +20,7 @@ def base() -> ConfigDict:
     config.annotations = "Annotations"
     config.sequences = ()  # names of the sequences to evaluate; (): all sequences
     config.late_objects = False  # True: masks of later frames start new objects
-    config.direction = ""  # forward, backward or both: direction of propagation from all masks; "": as the benchmark defines
+    config.direction = ""  # forward, backward or both: direction of propagation from all masks; "": the benchmark's default
     config.order = ""  # order of frame names: natural, decimal, signed or name; "": natural, or an error if ambiguous
     config.mask_values = ""  # ids, or threshold (values from 128 are the object); "": ids, but grey levels are an error
     config.single_object = False  # True: all ids are scored as one object, as in DAVIS-2016
@@ -40,7 +40,7 @@ def base() -> ConfigDict:
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """Returns the results of the paper on a benchmark, which the report shows next to the measured results."""
+    """Returns the paper's results on a benchmark, which the report shows next to the measured results."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 
@@ -173,7 +173,7 @@ def burst_test() -> ConfigDict:
 
 
 def custom() -> ConfigDict:
-    """Your own videos: folders of images and video files. The annotated frames are scored."""
+    """Your own videos, as folders of images or as video files. The annotated frames are scored."""
     config = base()
     config.protocol = "custom"
     config.year = ""
@@ -211,7 +211,7 @@ BENCHMARKS: dict[str, Callable[[], ConfigDict]] = {benchmark.__name__: benchmark
 
 
 def benchmark_settings(name: str) -> ConfigDict:
-    """Returns the settings of a benchmark, to which no fields can be added. Raises ConfigError for an unknown name."""
+    """Returns the settings of a benchmark as a locked config. Raises ConfigError for an unknown name."""
     if name not in BENCHMARKS:
         raise ConfigError(f"unknown benchmark {name!r}, expected one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]().lock()

@@ -48,8 +48,8 @@ class Clip:
         sources: all files from which the video is read.
         annotations: all masks, by frame index, for scoring.
         turned: whether the frames have an EXIF orientation.
-        hand_made: whether a user made the masks. Masks made by a user may contain grey levels or 255 as the only object, and
-            unused masks are reported.
+        hand_made: whether a user made the masks. By default, grey levels in such masks are an error. 255 is an object if
+            the masks contain no other id. Unused masks are reported.
         mask_values: meaning of the values in grey masks; see `read_ids`.
         value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
         about: metadata of the video from the benchmark, which the plan of the video uses.
@@ -187,7 +187,7 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether ids are uint16 and 255 is an id, because an id is above 255 or `value_255` is "id"."""
+        """Whether ids are uint16 and 255 is a normal id. True if an id is above 255 or `value_255` is "id"."""
         if self.value_255 == "id":
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))
@@ -199,7 +199,7 @@ class Clip:
 
     @property
     def void(self) -> frozenset[int]:
-        """The set of values that mean "void" in masks of ids, which is empty or contains 255."""
+        """The values that mean "void" in masks of ids: only 255, or none if `wide` is True."""
         return frozenset() if self.wide else frozenset((VOID,))
 
 
@@ -251,7 +251,7 @@ def open_film(
     mask_values: str = "",
     direction: str = "",
 ) -> Clip:
-    """Opens a video file as a clip, like `open_sequence`. Frames are named by number, and masks are named after frames."""
+    """Opens a video file as a clip; see `open_sequence`. Frames and their masks are named by frame number."""
     every = late_objects or bool(direction)
     for mask in masks.values():
         if not mask.is_file():
@@ -269,7 +269,7 @@ def open_film(
         if 0 not in masks and [*beyond] == [count]:
             raise DataError(
                 f"{beyond[count]}: the video has {count} frames, numbered from 0. "
-                "If the masks are numbered from 1, rename the masks."
+                "If the masks are numbered from 1, rename them."
             )
         if notes is not None:
             notes.add(
@@ -319,9 +319,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
     found: dict[int, Path] = {}
     _add_numbered(found, folder, notes)
     if not found:
-        raise DataError(
-            f"{folder}: no PNG has the number of a frame as its name. {contents(folder)}. Name the masks like 00000.png."
-        )
+        raise DataError(f"{folder}: no PNG is named after a frame number. {contents(folder)}. Name the masks like 00000.png.")
     return dict(sorted(found.items()))
 
 
@@ -329,6 +327,6 @@ def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
     """Adds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if a frame has two masks."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
-            notes.add("some files are skipped", "files that are not masks such as 00000.png", str(path))
+            notes.add("some files are skipped", "files not named like 00000.png", str(path))
         elif (other := found.setdefault(int(path.stem), path)) != path:
             raise DataError(f"{path}: {other} is a mask of the same frame. Keep only one mask of each frame.")

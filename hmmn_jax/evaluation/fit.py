@@ -17,7 +17,7 @@ from hmmn_jax.model.frames import STRIDE
 SIZE, BOUND = "size", "max_memory_frames"  # the fields that can be chosen
 SIDE = 480  # maximum shorter side of the network's input, in pixels; DAVIS videos are evaluated at this size
 SHARE = 0.5  # fraction of the free memory that memory frames may use
-CAPACITY_IF_UNKNOWN = 64  # number of slots if the free memory is unknown
+CAPACITY_IF_UNKNOWN = 64  # number of slots in a memory bank if the free memory is unknown
 
 
 def fit_settings(

@@ -17,7 +17,7 @@ Mask = Shaped[np.ndarray, "..."]  # ids `[h,w]`; if objects may overlap, bool `[
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask file: its path inside the folder of masks, and the fields of its name in a submission."""
+    """A mask file: its path in the folder of masks, and the values for the name pattern of a submission."""
 
     name: str
     fields: Mapping[str, str]
@@ -82,7 +82,7 @@ class FolderPerObject(MaskFiles):
     """One PNG for each object and frame, `SEQUENCE/OBJECT/FRAME.png`, with 255 for pixels of the object.
 
     Attributes:
-        first: the number of the folder of id 1. Folder names have three digits. If `first` is 0, id 1 has the folder 000.
+        first: the folder number of id 1. Folder names have three digits. If `first` is 0, the folder of id 1 is 000.
     """
 
     first: int = 1

@@ -29,12 +29,12 @@ MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies",
 class Outputs:
     """Selects the outputs to write to `folder`. Masks are always written, and other outputs are written on request.
 
-    `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` are written for all frames.
+    The files `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames.
     `movies/CLIP.mp4` (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the frame rate is that of the
-    video, or 10 for a folder. `probabilities/CLIP/FRAME.npz` are written for the requested frames, and contain the arrays
-    `probs` and `ids`. The array `probs` is float16 `[K+1,H,W]` at the size of the video. The array `ids` has the shape `[K+1]`
-    and contains the id of each channel, starting with the background (0). For each kind in `exports`, `hmmn_jax.exports` writes
-    all frames to `exports/KIND`.
+    video, or 10 for a folder. The files `probabilities/CLIP/FRAME.npz` are written for the requested frames. Each file contains
+    the arrays `probs` and `ids`. The array `probs` is float16 `[K+1,H,W]` at the size of the video. The array `ids` has the
+    shape `[K+1]` and contains the id of each channel, starting with the background (0). For each kind in `exports`,
+    `hmmn_jax.exports` writes all frames to `exports/KIND`.
     """
 
     folder: AnyPath
@@ -146,7 +146,7 @@ class ClipWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """Remarks for the user about the exports, which are available after the exports are written."""
+        """Remarks for the user about the exports. They are available after the exports are written."""
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 

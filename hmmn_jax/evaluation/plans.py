@@ -25,8 +25,8 @@ from hmmn_jax.metrics.davis import (
 
 MOST_IDS = 32  # maximum number of values in a prediction of one object; more values are an error unless mask_values is set
 OWN_RULE = (
-    "The scores are not comparable to those of DAVIS. Every annotated object is scored on the annotated frames after its first "
-    "one. The last frame of the video is also scored if it is annotated."
+    "The scores are not comparable to those of DAVIS. Every object is scored on the annotated frames after its first mask. "
+    "The last frame of the video is also scored if it is annotated."
 )
 
 
@@ -164,7 +164,7 @@ class AnnotatedPlan(_PlanOfIds):
 
     Attributes:
         first: the index of the first annotated frame of each object, by id.
-        others: ids of objects that have no annotated frame after their first annotated frame.
+        others: ids of objects that first appear on the last annotated frame, and therefore cannot be scored.
         binary: whether the annotations store their only object as 255.
     """
 
@@ -268,7 +268,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
     wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
     frames = tuple(t for t in wanted if t > start)
     if not frames:
-        raise DataError(f"{clip.name}: no required frame after the first frame of an object is annotated")
+        raise DataError(f"{clip.name}: no required frame is annotated after the first frame that contains an object")
     if (unannotated := len(clip) - 1 - start - len(frames)) > 0:
         notes.add("some frames are not scored", "videos with unannotated frames", f"{clip.name}, {unannotated} frames")
     return _checked(AnnotatedPlan(clip, frames, single_object, mask_values, counted, others, binary))

@@ -111,7 +111,7 @@ def predict(
             failures[clip.name] = _one_line(clip, error)
     if there := len(own) - len(waiting) - len(failures):
         print(f"{there} of {len(own)} videos are already complete", file=sys.stderr)
-    # A video of unknown length adds 0 frames to the total, which is None if the sum is 0.
+    # Videos of unknown length add 0 frames. If the sum is 0, the total is unknown (None).
     total = sum(count_steps(clip) if clip.direction else max(len(clip) - 1, 0) for clip, _ in waiting) or None
 
     def work(segmenter: Segmenter, device: jax.Device) -> None:

@@ -77,7 +77,7 @@ class RunFolder:
             )
 
     def made_with(self) -> dict[str, Any] | None:
-        """The settings and inputs of the masks in the folder; None without masks. Raises ConfigError for a damaged record."""
+        """The settings and inputs of the folder's masks; None if no masks exist. Raises ConfigError for a damaged record."""
         with bucket_errors(self.folder):
             return _read_run(self._run) if self._run.is_file() else None
 
@@ -125,7 +125,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Creates a temporary folder for results, which the caller moves to their final location."""
+        """Creates a temporary folder for results. The caller moves the results to their final location."""
         self.require_present()
         try:
             with staging_folder(self._unfinished) as folder:
@@ -165,7 +165,7 @@ def digest_of(made_with: Mapping[str, Any]) -> str:
 
 
 def mask_settings(config: ConfigDict) -> dict[str, Any]:
-    """Returns the settings of an evaluation on which the masks depend."""
+    """Returns those settings of an evaluation that affect the masks."""
     return {key: value for key, value in config.to_dict().items() if key not in _FREE}
 
 
@@ -180,7 +180,7 @@ def weights_digest(variables: dict[str, Any]) -> str:
 
 
 def _read_run(path: AnyPath) -> dict[str, Any] | None:
-    """Reads the settings and inputs in a record; None without masks. Raises ConfigError if the file is not a valid record."""
+    """Reads the settings and inputs in a record; None if no masks exist. Raises ConfigError for an invalid record."""
     try:
         found = json.loads(path.read_bytes().decode())
         if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):

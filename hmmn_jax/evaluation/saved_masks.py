@@ -42,7 +42,7 @@ class SavedMasks:
             probabilities: the folder of the probabilities `FRAME.npz`, as written by an evaluation.
 
         Raises:
-            DataError: the video or a folder does not exist, or the folder of the masks contains no mask of a frame.
+            DataError: the video or a folder does not exist, or no mask matches a frame.
         """
         for folder in filter(None, (masks, probabilities)):
             if not folder.is_dir():

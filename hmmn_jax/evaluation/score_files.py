@@ -1,4 +1,4 @@
-"""Scores masks on disk with the plans of their videos, formats the scores as tables, and writes the scores to files.
+"""Scores masks on disk with the plans of their videos, formats the scores as tables, and writes them to files.
 
 The JSON and CSV files contain the scores with full precision. `summary.json` lists the videos that cannot be scored.
 """
@@ -28,7 +28,7 @@ SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_fram
 REPORT = "report.html"
 MORE_FIGURES = (
     ("dotF", "adaptive_f"),
-)  # columns of the per-frame table, and the attributes of the scores that contain their values
+)  # columns of the per-frame table, and the attributes of the scores that contain the values
 FRAMES_WORTH_A_PROCESS = 400  # starting a process takes about two seconds, in which a running process scores this many frames
 
 
@@ -39,7 +39,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
     `if __name__ == "__main__"`.
 
     Returns:
-        The scores, and the errors of failed videos, by name. A video fails if a mask is missing, cannot be read, differs in
+        The scores, and the error of each failed video, by name. A video fails if a mask is missing, cannot be read, differs in
         size from the frames, or contains an id that the annotations do not contain.
 
     Raises:
@@ -157,7 +157,7 @@ def write_scores(
 
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
-    """Scores one video, or returns a one-line reason why it cannot be scored."""
+    """Returns the scores of one video, or a one-line reason why it cannot be scored."""
     try:
         return plan.score_folder(folder)
     except DataError as error:

@@ -102,7 +102,7 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
         entry["segmentations"] = []
         for frame, index, masks in zip(sequence.annotated, sequence.places, frames, strict=True):
             if unknown := sorted(masks.keys() - tracks):
-                raise DataError(f"{name}/{frame}: the track {unknown[0]} is not given, expected one of {sorted(tracks)}")
+                raise DataError(f"{name}/{frame}: the track {unknown[0]} is unknown, expected one of {sorted(tracks)}")
             if wrong := [track for track, mask in masks.items() if mask.shape != sequence.size]:
                 found = masks[wrong[0]].shape
                 raise DataError(f"{name}/{frame}: the mask of track {wrong[0]} has the shape {found}, expected {sequence.size}")

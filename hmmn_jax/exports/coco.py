@@ -60,7 +60,7 @@ class Coco(_Json):
 
 
 class YouTubeVis(_Json):
-    """Writes `VIDEO.json` in YouTube-VIS format. Each object has a list of masks, in which null marks its absence."""
+    """Writes `VIDEO.json` in YouTube-VIS format. Each object has a list of masks, with null for frames without the object."""
 
     without_mask = "The list of each object contains null for these frames."
 

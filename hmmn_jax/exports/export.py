@@ -45,7 +45,7 @@ def export(
     labels: Mapping[int, Label] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Writes the masks of the frames t with start <= t < stop atomically. Frames are read and written one by one.
+    """Atomically writes the masks of the frames t with start <= t < stop. Frames are read and written one by one.
 
     Args:
         kind: a key of `KINDS`.
@@ -53,20 +53,20 @@ def export(
             and "gif", a file with this suffix. Only files that this function wrote are replaced.
         video: the frames.
         find: a function that takes the index of a frame and returns a `Result` of a segmenter, a `FrameResult` of a session, or
-            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None). The function returns None if
+            any object with the same fields `mask`, `ids` and `probs` (`probs` may be None). `find` must return None if
             the frame has no mask.
         start: the index of the first frame.
         stop: the index after the last frame; None: the number of frames in the video.
         labels: names and colours of objects, by object id.
         report: a function that is called after each frame with the number of finished frames and the total number. An error
-            raised by the function stops the export.
+            raised by `report` stops the export.
 
     Returns:
         Remarks for the user about frames without a mask and frames without soft edges, one line each.
 
     Raises:
         ConfigError: the kind is unknown, or the path has the wrong suffix.
-        ValueError: the range contains no frames of the video.
+        ValueError: the range is empty or exceeds the video.
         DataError: the path exists and was not written by this function, a frame cannot be read, or writing fails.
     """
     target, exporter = user_path(path), _exporter(kind, user_path(path))

@@ -30,7 +30,7 @@ class _ObjectPngs(Exporter):
         self._known = set(facts.labels)
 
     def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
-        """All objects found up to this frame, and the path of each object's file for this frame."""
+        """The labelled objects and the objects found up to this frame, with the path of each object's file for this frame."""
         self._known |= set(frame.ids)
         return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
 

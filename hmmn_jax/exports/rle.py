@@ -24,7 +24,7 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, " n"]:
 def compress(lengths: Int[np.ndarray, " n"]) -> str:
     """Encodes run lengths as text.
 
-    Starting with the fourth length, the stored value is the difference from the length two positions before. Each character
+    Starting with the fourth length, the stored value is the difference from the length two positions earlier. Each character
     encodes 5 bits of a number, starting with the lowest bits.
     """
     rest = lengths.astype(np.int64)
@@ -60,7 +60,7 @@ def decode(counts: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         raise ValueError(f"the counts {counts[:20]!r} contain a number that is too large")
     lengths = np.add.reduceat((codes & (2**_BITS - 1)) << (_BITS * place), starts)
     lengths -= np.where(codes[ends] & _SIGN, 1 << (_BITS * (place[ends] + 1)), 0)
-    for first in (1, 2):  # starting with the fourth, each number is a difference from the number two positions before
+    for first in (1, 2):  # starting with the fourth, each number is the difference from the number two positions earlier
         lengths[first::2] = np.cumsum(lengths[first::2])
     if lengths.min() < 0 or lengths.sum() != height * width:
         raise ValueError(f"the runs contain {lengths.sum()} pixels, expected {height}x{width}")

@@ -80,7 +80,7 @@ class _MaskOnly:
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """The combined result for one frame, which is computed on demand, so that another thread can compute it.
+    """The combined result for one frame, computed on demand so that another thread can compute it.
 
     results: the result of each view. Results of a `Session`, which have no logits, are also accepted.
     views: the views, in the same order as `results`.
@@ -117,7 +117,7 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """Returns a result for callers that read only the mask. Probabilities that the mask does not depend on are dropped."""
+        """Returns a result for callers that read only the mask. Drops the probabilities if the mask does not depend on them."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))

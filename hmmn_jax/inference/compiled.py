@@ -2,8 +2,8 @@
 
 All segmenters with the same config share the compiled programs.
 
-Only programs that use the whole bank (`match`, `write`, ...) depend on the bank's capacity. Programs that use the whole bank do
-not use the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
+Only programs that use the whole memory bank (`match`, `write`, ...) depend on its capacity. Programs that use the whole bank do
+not need the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
 A fused segmenter runs only the three fused programs for each frame.
 """
 
@@ -81,7 +81,7 @@ def aggregate(p: list[jax.Array]) -> jax.Array:
 
 @jax.jit
 def aggregate_each(p: list[jax.Array]) -> jax.Array:
-    """Computes the logit of a sigmoid for each object. The sigmoid is the soft aggregation of object and background."""
+    """Computes a logit for each object. The sigmoid of the logit is the soft aggregation of the object and the background."""
     probs = jnp.clip(jnp.concatenate(p, axis=1), PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
     return jnp.pad(2 * jnp.log(probs / (1 - probs)), ((0, 0), (1, 0), (0, 0), (0, 0)))
 
@@ -112,7 +112,7 @@ def decide(logits: jax.Array, ids: jax.Array, independent: bool = False) -> tupl
 
 @jax.jit
 def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
-    """Makes the probabilities of given pixels one-hot and does not change other pixels. Adds channels for new ids."""
+    """Makes the probabilities one-hot where `mask` is not 0, and keeps the other probabilities. Adds channels for new ids."""
     probs = jnp.pad(probs, ((0, 0), (0, len(ids) - probs.shape[1]), (0, 0), (0, 0)))
     given = (mask == ids[1:, None, None]).astype(probs.dtype)
     return jnp.where(mask == 0, probs, 0).at[:, 1:].add(given)
@@ -120,7 +120,7 @@ def impose(probs: jax.Array, mask: jax.Array, ids: jax.Array) -> jax.Array:
 
 @jax.jit
 def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
-    """Sets the probabilities of given pixels `[o,H,W]` to 1, for each object separately. Adds channels for new objects."""
+    """Sets the probability of each object to 1 where `given`, `[o,H,W]`, is True. Adds channels for new objects."""
     probs = jnp.pad(probs, ((0, 0), (0, len(given) + 1 - probs.shape[1]), (0, 0), (0, 0)))
     objects = jnp.where(given, 1, probs[:, 1:])
     return jnp.concatenate([jnp.prod(1 - objects, axis=1, keepdims=True), objects], axis=1)
@@ -143,7 +143,7 @@ def memories(
     objects: Sequence[tuple[int, int]],
     independent: bool,
 ) -> Iterator[Memory]:
-    """Encodes a frame into memory, for one range of objects after the other.
+    """Encodes a frame into memory, one range of objects at a time.
 
     The masks of a range are computed only when the range is encoded, which saves memory.
     """
@@ -221,7 +221,7 @@ def decode_all(
     """Third fused program. Decodes the result of `match_all`.
 
     Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. If
-    `together` is set, the arrays of the result have the axis V for several videos.
+    `together` is set, the arrays of the result have a leading axis V for several videos.
     """
     p = [decode(config, variables, query, *one, size) for one in zip(found, fine, strict=True)]
     logits = combine(p, independent)

@@ -31,7 +31,7 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
             way_out = (
                 "Divide the values by 255, or undo a normalisation by mean and standard deviation"
                 if finite
-                else "Search the frame for nan and inf"
+                else "Check the frame for NaN and inf"
             )
             raise ValueError(f"a frame is {_describe(frame)} with {found}, expected float in [0, 1]. {way_out}")
     return jnp.asarray(frame[None])
@@ -53,7 +53,7 @@ def as_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
 def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
     """Copies the masks of independent objects to the host. Raises ValueError unless the masks are `{id: bool [H,W]}`."""
     if not isinstance(masks, Mapping):
-        raise ValueError(f"the masks are {type(masks).__name__}, expected {{id: bool [H, W]}}, because objects are independent")
+        raise ValueError(f"the masks have type {type(masks).__name__}, expected {{id: bool [H, W]}} for independent objects")
     found = {}
     for i, mask in masks.items():
         mask = np.asarray(_as_array(mask, f"the mask of object {i}"))

@@ -17,7 +17,7 @@ from hmmn_jax.model.decoder import Query
 from hmmn_jax.ops.canary import warn_if_cpu_is_unsound
 from hmmn_jax.ops.precision import at_least_float32
 
-FIRST_CAPACITY = 8  # number of slots in a new bank, unless `max_memory_frames` requires fewer; a full bank is doubled
+FIRST_CAPACITY = 8  # number of slots in a new bank, unless `max_memory_frames` requires fewer; a full bank doubles in size
 
 
 class Segmenter:
@@ -35,7 +35,7 @@ class Segmenter:
     tensors on the host.
 
     Objects are computed in batches whose sizes are powers of two (for example, 4 + 1 for 5 objects). Programs are compiled once
-    for each combination of frame size and batch size. The memory read is compiled again when the memory bank is doubled.
+    for each combination of frame size and batch size. The memory read is compiled again when the memory bank doubles in size.
     """
 
     def __init__(
@@ -61,13 +61,14 @@ class Segmenter:
                 frame is kept.
             objects_per_batch: maximum number of objects to compute at once. None means 4, or 1 on a CPU, where a larger number
                 only increases memory use.
-            winograd: whether to compute 3x3 convolutions with Winograd's algorithm, which differs from the exact result by
-                about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where the algorithm is faster.
+            winograd: whether to compute 3x3 convolutions with Winograd's algorithm, whose result differs from the exact one by
+                about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where it is faster.
             independent: whether to segment each object as if there were no other objects, so that objects may overlap. Each
                 frame is still encoded only once.
             fused: whether to run three fused programs per frame for any number of objects. Without fused programs, five
-                programs run per frame, plus four programs per batch of objects. With fused programs, an accelerator waits less
-                for the host, but the programs are compiled for each number of objects. None means True, except on a CPU.
+                programs run per frame, plus four programs per batch of objects. With fused programs, an accelerator spends less
+                time waiting for the host, but the programs are compiled for each number of objects. None means True, except on
+                a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -100,7 +101,7 @@ class Segmenter:
             mask: ids of the objects in the first frame, `[H,W]`, or None if there are no objects yet.
 
         Returns:
-            The state before the second frame.
+            The state after the first frame.
 
         Raises:
             ValueError: a shape, type or value does not match the description of the class.
@@ -125,8 +126,8 @@ class Segmenter:
         Args:
             state: the state that was returned for the previous frame.
             frame: the next frame, which must have the same size as the previous frame.
-            mask: ids of objects, given for this frame. New ids start new objects. Where the mask is not 0, it replaces the
-                prediction, for new and existing ids.
+            mask: ids of the objects that are given for this frame, or None. New ids start new objects. Where the mask is not 0,
+                it replaces the prediction, for new and existing ids.
             donate: whether to reuse the buffers of `state`, which is then invalid.
             query: the result of `encode` for `frame`. If `query` is None, `step` encodes the frame.
 
@@ -156,7 +157,7 @@ class Segmenter:
         return state, Result(labels, shown, logits, state.ids)
 
     def encode(self, frame: Num[Array | np.ndarray, "H W 3"]) -> Query:
-        """Encodes a frame for `step`, which saves time if a frame is segmented several times.
+        """Encodes a frame for `step`, to save time if the same frame is segmented several times.
 
         Raises ValueError if the frame does not match the description of the class.
         """
@@ -176,14 +177,14 @@ class Segmenter:
         Args:
             frames: the frames, `[H,W,3]` each.
             mask: ids of the objects in the first frame, or None if there are no objects yet.
-            later: a mapping from the indices of later frames to masks given for them, with the same meaning as in `step`.
+            later: a mapping from the indices of later frames to masks, which have the same meaning as in `step`.
 
         Yields:
             A result for each frame after the first.
 
         Raises:
             ValueError: `init` or `step` rejects an argument, or a key of `later` is not the index of a frame after the first.
-                An index after the last frame is reported only when all frames have been segmented.
+                An index after the last frame is reported only after all frames have been segmented.
         """
         later = later or {}
         if wrong := [t for t in later if not (isinstance(t, int | np.integer) and t >= 1)]:
@@ -200,12 +201,12 @@ class Segmenter:
             yield result
             del result  # with many objects, this result is large, and the next frame needs the memory
         if beyond := [int(t) for t in later if t > int(state.index)]:
-            raise ValueError(f"later has masks of frames {sorted(beyond)}, but the last frame is {int(state.index)}")
+            raise ValueError(f"later has masks for frames {sorted(beyond)}, but the last frame is {int(state.index)}")
 
     def run_together(
         self, videos: Sequence[Iterable[Num[Array | np.ndarray, "_ _ 3"]]], masks: Sequence[Mask]
     ) -> Iterator[Result]:
-        """Segments V videos as one batch, which uses accelerators better than segmenting one video after the other.
+        """Segments V videos as one batch, which uses accelerators better than segmenting the videos one by one.
 
         All videos must have the same frame size and the same number of objects. All objects must be in the masks of the first
         frames.
@@ -215,8 +216,8 @@ class Segmenter:
             masks: for each video, the ids of the objects in its first frame, `[H,W]`. The ids may differ between videos.
 
         Yields:
-            A result for each frame after the first, until the longest video ends. In each result, the first axis of the arrays
-            is the video. For videos that have ended, the values in a result are undefined.
+            A result for each frame after the first, until the longest video ends. The first axis of each array in a result
+            indexes the videos. For videos that have ended, the values in a result are undefined.
 
         Raises:
             ValueError: a shape, type or value does not match the description, or a video has no frames.
@@ -224,12 +225,14 @@ class Segmenter:
         streams = [iter(video) for video in videos]
         frames = [as_frame(first) for stream in streams for first in itertools.islice(stream, 1)]
         if self.independent or not len(frames) == len(streams) == len(masks) > 0:
-            raise ValueError("run_together needs videos with frames, a mask for each video, and no independent objects")
+            raise ValueError("run_together expects videos with frames, a mask for each video, and independent=False")
         given = [as_mask(mask, (frame.shape[1], frame.shape[2])) for mask, frame in zip(masks, frames, strict=True)]
         ids = [np.union1d(mask, 0) for mask in given]  # the id of each channel
         if len({(frame.shape, frame.dtype, len(found)) for frame, found in zip(frames, ids, strict=True)}) > 1:
-            found = ", ".join(f"{list(frame.shape[1:])} with {len(i) - 1}" for frame, i in zip(frames, ids, strict=True))
-            raise ValueError(f"the first frames and their objects are {found}, expected one size and one number of objects")
+            found = ", ".join(
+                f"{list(frame.shape[1:])} with {len(i) - 1} object(s)" for frame, i in zip(frames, ids, strict=True)
+            )
+            raise ValueError(f"the first frames are {found}, expected the same size and number of objects for all videos")
         channels = [np.searchsorted(i, mask).astype(np.uint16) for i, mask in zip(ids, given, strict=True)]
         states = [self.init(frame[0], mask) for frame, mask in zip(frames, channels, strict=True)]
         frame, probs = (jnp.concatenate([getattr(state, name) for state in states]) for name in ("frame", "probs"))
@@ -247,7 +250,7 @@ class Segmenter:
     def _give(self, state: State, mask: Mask) -> State:
         """Returns a state that includes a given mask.
 
-        The probabilities of given pixels become 0 or 1, and new ids form new groups of objects.
+        The probability of each object becomes 1 where the mask contains the object. New ids form new groups of objects.
         """
         _, height, width, _ = state.frame.shape
         if self.independent:
@@ -296,7 +299,7 @@ class Segmenter:
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
             if (
                 donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
-            ):  # in other cases, the last result refers to the same array
+            ):  # for several videos, the last result refers to the same array
                 state.probs.delete()  # with many objects, this array is large, and later frames need only the banks
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
@@ -325,7 +328,7 @@ class Segmenter:
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
         """Makes sure that the group's bank has a slot for the previous frame.
 
-        Returns the group, a description of the group's bank, and the slot to which the frame is written.
+        Returns the group, a `Room` that describes how to write the frame, and the slot for the frame.
         """
         bank, kept = group.bank, int(group.kept)
         if bank is None:

@@ -30,7 +30,7 @@ class State(struct.PyTreeNode):
         index: index of the last frame.
         frame: the last frame, `[V,H,W,3]`. V is 1, or the number of videos in `Segmenter.run_together`.
         probs: probabilities for the last frame, `[V,K+1,H,W]`; channel 0 is the background.
-        ids: the id of each channel in the caller's masks, which is 0 for the background. The shape of `ids` is `[K+1]`, or
+        ids: the id that each channel has in the caller's masks; 0 is the background. The shape of `ids` is `[K+1]`, or
             `[V,1,1,K+1]` for several videos.
         groups: the objects with their memory banks.
     """
@@ -50,9 +50,9 @@ class Result(NamedTuple):
     Attributes:
         mask: the id of each pixel, uint8 `[H,W]`, or uint16 if an id is above 255. For independent objects, `mask` contains
             bool masks `[K,H,W]` in the order of `ids[1:]`.
-        probs: probabilities of the background and the objects, `[K+1,H,W]`, including a mask that was given for this frame.
-        logits: output of the network, `[K+1,H,W]`; -inf for objects that were first given for this frame. For independent
-            objects, `logits` contains the logits of a sigmoid for each object, and 0 for the background.
+        probs: probabilities of the background and the objects, `[K+1,H,W]`, after applying any mask given for this frame.
+        logits: output of the network, `[K+1,H,W]`; -inf for objects that are new in this frame. For independent objects,
+            `logits` contains the sigmoid logits of each object, and 0 for the background.
         ids: the id of each channel, `[K+1]`.
     """
 

@@ -1,7 +1,7 @@
 """Detects paths in buckets, such as `gs://bucket/run`, and checks that the required packages are installed.
 
 Local paths are `pathlib.Path` objects, because `epath.Path` hides local files whose names end in `~`, and supports neither
-`**` patterns nor links. Paths in buckets are `epath.Path` objects, which use fsspec to read, list and write, and are not
+`**` patterns nor links. Paths in buckets are `epath.Path` objects, which use fsspec to read, list and write. They are not
 instances of `pathlib.Path`. In type annotations, `Path` is a local path, and `AnyPath` is a local path or a path in a bucket.
 A function that takes `str | os.PathLike` determines whether the path is local or in a bucket.
 """
@@ -16,7 +16,7 @@ from etils import epath
 
 from hmmn_jax.errors import DataError
 
-# epath reads EPATH_USE_TF when epath is first used. By default, epath would import TensorFlow, if installed, for `gs://` paths.
+# `epath` reads EPATH_USE_TF on first use. By default, `epath` would import TensorFlow (if installed) for `gs://` paths.
 # Importing TensorFlow takes seconds and reserves GPU memory.
 os.environ.setdefault("EPATH_USE_TF", "false")
 

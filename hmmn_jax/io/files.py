@@ -181,7 +181,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Converts an OSError raised while writing `path` to a DataError."""
+    """Raises DataError instead of any OSError that occurs while `path` is being written."""
     try:
         yield
     except OSError as error:

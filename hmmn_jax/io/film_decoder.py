@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FilmDecoder:
-    """Decodes the video stream of a file from the start or, after a call of `seek`, from a key frame.
+    """Decodes the video stream of a file from the start or, after a call to `seek`, from a key frame.
 
     Attributes:
         fps: mean number of frames per second; 0 if unknown.
@@ -114,7 +114,7 @@ def upright_filters(frame: "av.VideoFrame") -> list[str]:
 
 @contextlib.contextmanager
 def decoding_errors(path: Path) -> Iterator[None]:
-    """Converts any error that a damaged video file causes to a DataError."""
+    """Converts any error caused by a damaged video file to a DataError."""
     try:
         yield
     except HMMNError:

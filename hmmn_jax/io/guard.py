@@ -107,7 +107,7 @@ def release_all() -> None:
 
 
 def release_of(lock: AnyPath, pid: int) -> None:
-    """Releases the folder of a lock if its owner was process `pid` on this machine. Process `pid` must have ended."""
+    """Releases the folder that `lock` guards if process `pid` on this machine owned it. Process `pid` must have ended."""
     owner = read_owner(owner_path(lock))
     if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
         discard(owner_path(lock))
@@ -183,7 +183,7 @@ def read_owner(path: AnyPath) -> dict[str, Any] | None:
 
 
 def same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two owners ran on the same machine without a reboot.
+    """Whether two owners ran on the same machine without a reboot in between.
 
     Compares boot ids, or host names if the boot ids are unknown.
     """

@@ -81,7 +81,7 @@ def decode_mask(
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or ''")
     with reading_errors(source), Image.open(io.BytesIO(png)) as image:
         if image.format != "PNG":
-            raise DataError(f"{source}: the mask is in {image.format} format, expected PNG. Save the mask as PNG")
+            raise DataError(f"{source}: the mask is in {image.format} format, expected PNG. Save the mask as a PNG")
         pixels = np.asarray(image)
         if image.mode in ("LA", "RGBA"):
             if (pixels[..., -1] != 255).any():
@@ -185,7 +185,7 @@ def fit_mask(
 
 
 def write_mask(path: str | os.PathLike, ids: Integer[np.ndarray, "h w"]) -> None:
-    """Writes uint8 ids to an indexed PNG with the DAVIS palette, or uint16 ids to a 16-bit grey PNG, atomically.
+    """Atomically writes uint8 ids to an indexed PNG with the DAVIS palette, or uint16 ids to a 16-bit grey PNG.
 
     Raises DataError on failure.
     """

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 _SHORT = 3  # maximum length, in pixels, of a run that can be a step of an edge; longer runs are plateaus
-_DOT = 1  # maximum number of pixels of an object that is too small to be a plateau
+_DOT = 1  # an extreme value with at most this many pixels does not form plateaus
 _PIECES = 3  # a value with fewer connected components is not scattered
 _SMALL_PIECE = 16  # below this mean number of pixels per connected component, runs of several pixels may be steps
 _TINY_PIECE = 8  # below this mean number of pixels per connected component, a scattered value is noise

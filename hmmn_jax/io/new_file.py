@@ -29,7 +29,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_new_file(path: AnyPath, content: bytes) -> None:
-    """Atomically writes a new file. In a bucket, checking and writing are two separate requests.
+    """Atomically writes a new file. In a bucket, the check for an existing file and the upload are separate requests.
 
     Raises:
         FileExistsError: the file exists.

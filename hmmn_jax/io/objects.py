@@ -50,7 +50,7 @@ def objects_in(folder: epath.Path) -> dict[str, Stored]:
 
 
 def digests(path: Path) -> list[str]:
-    """Computes the digests of a local file in the formats that stores use: SHA-256 and MD5, both in hexadecimal."""
+    """Computes the digests of a local file in the formats that object stores use: SHA-256 and MD5, both in hexadecimal."""
     both = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -89,7 +89,7 @@ def at_once(function: Callable[[_A], _B], arguments: Iterable[_A]) -> list[_B]:
 
 
 def _stored(folder: epath.Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stored]:
-    """Maps the relative paths in a listing to objects. Skips the empty objects with which some stores mark folders."""
+    """Maps the relative paths in a listing to objects. Skips the empty objects that mark folders in some stores."""
     home = file_system(folder)._strip_protocol(str(folder)).rstrip("/") + "/"
     named = {name.removeprefix(home): about for name, about in found.items() if name.startswith(home)}
     named = {name: about for name, about in sorted(named.items()) if name and not name.endswith("/")}
@@ -101,7 +101,7 @@ def _digest(path: epath.Path, about: Mapping[str, Any]) -> str:
     """The digest of an object, as listed by Google Cloud Storage. For other stores, the digest is computed from the content."""
     if md5 := about.get("md5Hash"):
         return f"md5:{base64.b64decode(md5).hex()}"
-    if checksum := about.get("crc32c"):  # objects that were composed of other objects have no MD5
+    if checksum := about.get("crc32c"):  # composite objects have no MD5
         return f"crc32c:{checksum}:{about['size']}"
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -202,7 +202,7 @@ def met() -> None:
 
 
 def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str = "") -> Watch | None:
-    """Starts the watch of this process, with the arguments of `Watch`. Returns None in a single-process run."""
+    """Starts a `Watch` for this process, with the same arguments. Returns None in a single-process run."""
     global _watch
     if _client() is None:
         return None
@@ -211,13 +211,13 @@ def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str
 
 
 def begun() -> None:
-    """Notifies the watch that this run owns its output folder."""
+    """Notifies the `Watch` of this process that this run owns its output folder."""
     if _watch is not None:
         _watch.begun()
 
 
 def terminated() -> bool:
-    """Whether this process has been notified that any process of a multi-process run received SIGTERM."""
+    """Whether this process has been notified that a process of a multi-process run received SIGTERM."""
     return _watch is not None and _watch.terminated.is_set()
 
 
@@ -233,7 +233,7 @@ def _number(name: str) -> int:
 
 
 def _wait_for(client: Any, key: str) -> str:
-    """Waits for the value of a key. If the process that sets the key is lost, JAX or the watch ends this process."""
+    """Waits for the value of a key. If the process that sets the key is lost, JAX or the `Watch` ends this process."""
     while True:
         try:
             return client.blocking_key_value_get(key, 1000 * POLL_SECONDS)

@@ -52,14 +52,14 @@ def brightened(palette: UInt8[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
 
 
 def write_image(path: str | os.PathLike, rgb: UInt8[np.ndarray, "h w c"]) -> None:
-    """Writes an RGB or RGBA image to a PNG atomically. Raises DataError on failure."""
+    """Atomically writes an RGB or RGBA image to a PNG. Raises DataError on failure."""
     image = Image.fromarray(rgb)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
 
 
 def _edges(ids: Integer[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
-    """Finds pixels that have a different id within `width` pixels above, below, left or right.
+    """Finds each pixel that has a neighbour with a different id, up to `width` pixels above, below, left or right.
 
     The border of the frame is not an edge.
     """

@@ -73,7 +73,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         scaled = (np.clip(pixels.values, low, high) - low) * (255 / max(high - low, 1))
         return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
     if (levels := high - low + 1) < _LEAST_LEVELS:
-        found = f"only {levels} of 256 levels would remain of this colour image with 16 bits per channel"
+        found = f"only {levels} of 256 levels would remain in this 16-bit colour image after conversion to 8 bits"
         raise DataError(f"{path}: {found}. Scale the images to their range, and save them with 8 bits per channel")
     return pixels.values
 
@@ -118,7 +118,7 @@ def _has_late_exif(path: str | os.PathLike) -> bool:
 
 @contextlib.contextmanager
 def reading_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Converts any error that a missing or damaged image causes to a DataError."""
+    """Converts any error caused by a missing or damaged image to a DataError."""
     try:
         yield
     except HMMNError:

@@ -57,7 +57,7 @@ class Record:
                 raise ValueError(f"the format is {found['format']}, expected {FORMAT}")
             files = {_inside(name): [str(digest) for digest in digests] for name, digests in found["files"].items()}
             if not isinstance(found["about"], dict | None):
-                raise TypeError(f"about is {type(found['about']).__name__}, expected an object")
+                raise TypeError(f"the entry 'about' has the type {type(found['about']).__name__}, expected an object")
             return cls(root, path, files, found["about"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"{type(error).__name__}: {reason(error)}"
@@ -94,7 +94,7 @@ class Record:
         """Returns the given files that exist and whose content does not match this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
-        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder conflicts with many files
+        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder affects many files, but is listed once
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))

@@ -83,7 +83,7 @@ def _update(source: AnyPath, copy: Path, there: Mapping[str, Stored], wanted: se
     with writing_errors(copy):
         copy.mkdir(parents=True, exist_ok=True)
         require_space(copy, total)
-    note(f"{source}: {len(missing)} files ({total / 1e6:,.1f} MB) are copied to {copy}")
+    note(f"{source}: {len(missing)} files ({total / 1e6:,.1f} MB) are being copied to {copy}")
     for names in _parts(missing, there):
         with staging_folder(unfinished) as staged:
             with writing_errors(copy), bucket_errors(source):

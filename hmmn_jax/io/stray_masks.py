@@ -27,7 +27,7 @@ _LARGE, _CONTRAST = 0.01, 4
 _ENDS, _END_PART = 24, 0.001
 _SMALL = 8  # files that are smaller than the median size by this factor are decoded
 _LOOKED_AT = 16  # maximum number of decoded files for each unusual name pattern
-_KINDS = 4  # maximum number of name patterns with which files are compared, unless most files share a pattern
+_KINDS = 4  # with more name patterns than this, files are compared only if most of them share a pattern
 _TOLD = 4  # minimum number of frames in a folder for unusual names to be reported
 
 
@@ -36,8 +36,8 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
 
     An indexed or one-bit image among images of other modes is considered a mask. A grey image among colour images is considered
     a mask if its name pattern differs from that of most frames, or if it has few colours. Among images with many colours, an
-    image with few colours is considered a mask if its name pattern is unusual or its file is much smaller than most. An image
-    with a single colour is considered a frame.
+    image with few colours is considered a mask if its name pattern is unusual or its file is much smaller than most others. An
+    image with a single colour is considered a frame.
 
     Args:
         frames: path, file format and pixel mode of each frame.
@@ -55,7 +55,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
     if usual_name is not None or len(set(patterns)) > _KINDS:
         usual = [frame for frame in usual if _pattern(frame[0]) == usual_name]
     largest = max(usual, key=lambda frame: frame[0].stat().st_size, default=None)
-    # The largest file is considered a frame, so its name pattern is that of the frames even if half of the files are masks.
+    # The largest file is considered a frame. Its name pattern identifies the frames, even if half of the files are masks.
     compared = None if largest is None else _pattern(largest[0])
     # If the largest frame has few colours, the frames are drawings, which look like masks.
     detailed = largest is not None and not _is_flat(largest[0], largest[1])
@@ -107,7 +107,7 @@ def _is_flat(path: Path, kind: str) -> bool:
 
 
 def _colours(path: Path) -> list[float]:
-    """The fraction of an image that each colour covers, in descending order; an empty list if there are too many colours."""
+    """The fractions of an image that its colours cover, in descending order; an empty list if there are too many colours."""
     with open_image(path) as image:
         if image.mode not in (*_INDEXED, *_GREY, *_COLOUR):
             return []

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """The state of a file at one point in time. The state of a file changes when the file is written or replaced.
+    """The state of a file at one point in time. Writing or replacing a file changes its state.
 
     All attributes are -1 if there is no file.
 

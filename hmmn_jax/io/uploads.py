@@ -1,4 +1,4 @@
-"""Provides local folders for libraries that cannot write to buckets, and uploads the files in the folders."""
+"""Provides local folders for libraries that cannot write to buckets, and uploads the files in these folders."""
 
 import time
 from pathlib import Path
@@ -14,8 +14,8 @@ UPLOAD_SECONDS = 30.0  # minimum number of seconds between two uploads of growin
 class UploadedFolder:
     """A folder for growing files and for files that libraries write. For a bucket, the files are uploaded from a local folder.
 
-    A growing file is uploaded as a whole, because objects in a bucket do not support appending. Uploads happen at most every
-    30 seconds, and whenever `flush` is called.
+    A growing file is uploaded as a whole, because objects in a bucket do not support appending. `changed` uploads at most
+    every 30 seconds; `flush` uploads immediately.
 
     Attributes:
         local: the folder to write to.

@@ -15,12 +15,12 @@ from hmmn_jax.io.notes import Notes
 class Video(abc.ABC):
     """A sequence of RGB frames `uint8 [h,w,3]`, all of the same size.
 
-    `video[i]` equals frame i of a sequential decode, byte for byte, regardless of earlier reads. Negative indices are
-    relative to the end. An index beyond the end raises IndexError. Iteration decodes the frames in order and keeps only a few
+    `video[i]` equals frame i of a sequential decode, byte for byte, regardless of earlier reads. Negative indices count
+    from the end. An index beyond the end raises IndexError. Iteration decodes the frames in order and keeps only a few
     frames in memory. Several iterators may be open at the same time.
 
     Attributes:
-        name: name of the folder or file, without suffix. The results of a video have this name.
+        name: name of the folder or file, without suffix. The results of the video are stored under this name.
         size: height and width of the upright frames.
         fps: frames per second (the mean if the rate varies); 0 if unknown.
         frame_names: file names of the frames, without suffix; None if the frames have only numbers.
@@ -92,7 +92,7 @@ class ArrayVideo(Video):
             if shape != np.shape(frames[0]):
                 first = np.shape(frames[0])
                 raise ValueError(
-                    f"{name}: frame {index} is {list(shape)}, but frame 0 is {list(first)}. All frames must have one size"
+                    f"{name}: frame {index} is {list(shape)}, but frame 0 is {list(first)}. All frames must have the same size"
                 )
         self._frames = frames
         self.name, self.fps = name, fps

@@ -36,8 +36,8 @@ def open_video(path: str | os.PathLike) -> Video:
 class VideoFile(Video):
     """A video file, decoded with PyAV. Each frame appears once, rotated according to the metadata and without resizing.
 
-    The file is decoded sequentially by iteration, by `len`, and by reading a frame that was not decoded before. The first
-    sequential decode builds an index of the frames (`FilmIndex`). Reading a frame that is in the index seeks to the frame.
+    The file is decoded sequentially during iteration, for `len`, and to read a frame that has not been decoded yet. The first
+    sequential decode builds an index of the frames (`FilmIndex`). To read an indexed frame, the decoder seeks to it.
     Reading forwards decodes each frame once. Jumping to a frame decodes all frames since the preceding key frame. `list(video)`
     calls `len` first, and therefore decodes a new file twice. `list(iter(video))` decodes the file once. Iterators are
     independent of each other. Reading by index is thread-safe, because a lock serialises the reads.
@@ -141,7 +141,7 @@ class VideoFile(Video):
                     sizes = (
                         f"frame {index} has {rgb.shape[1]}x{rgb.shape[0]} pixels, but frame 0 has {self.size[1]}x{self.size[0]}"
                     )
-                    raise DataError(f"{self.path}: {sizes}. Convert the video so that all frames have one size")
+                    raise DataError(f"{self.path}: {sizes}. Convert the video so that all frames have the same size")
                 with self._lock:
                     if index == len(self._index):
                         self._index.record(frame, rgb)
@@ -170,7 +170,7 @@ class VideoFile(Video):
 
 
 def _check_file(path: str | os.PathLike) -> Path:
-    """Returns the path of a file. Raises DataError if the file does not exist or has an invalid name for a sequence."""
+    """Returns the path of a file. Raises DataError if the file does not exist or its name is not a valid sequence name."""
     file = user_path(path)
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "no such file"

@@ -1,8 +1,8 @@
 """Masks as packed bits, with the operations that the metrics need: counts, boundaries, and dilation by disks.
 
 Masks are arrays `uint64 [..., words, h]`. Pixel x is bit x % 64 (from the lowest) of word x // 64. Bits beyond the width are 0.
-An operation on one word processes 64 pixels. The rows are the last axis, so that shifting by rows and moving bits to the next
-word use slices of contiguous memory.
+An operation on one word processes 64 pixels. The rows are the last axis, so that a shift by rows or by words is a slice of
+contiguous memory.
 """
 
 import functools
@@ -62,7 +62,7 @@ def count(mask: UInt64[np.ndarray, "words h"]) -> int:
 
 
 def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from the pixel to the right, below, or below to the right. Values at the edge are repeated."""
+    """Marks pixels that differ from their right, lower or lower-right neighbour. Values at the edge are repeated."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
@@ -74,9 +74,9 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
     """Dilates marked pixels by a disk. Each row of the disk is a run of pixels.
 
-    The disk equals the disk that scikit-image creates and OpenCV applies. For fractional radii, the disk is asymmetric; see
-    `_disk`. The computation uses flat arrays with zeros between columns of words and between masks, so that shifting by rows or
-    words is a single slice.
+    The disk is the one that scikit-image creates and OpenCV applies. For fractional radii, the disk is asymmetric; see `_disk`.
+    The computation uses flat arrays with zeros between columns of words and between masks, so that a shift by rows or words is
+    a single slice.
     """
     disk = _disk(radius)
     n, words, height = masks.shape
@@ -105,7 +105,7 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii, the taps form an ordinary disk. For fractional radii, a row may have a single tap that is not in
-    the column of the pixel; the extent of this row to the left is -1. All values are in pixels.
+    the column of the pixel. The left extent of this row is -1. All values are in pixels.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

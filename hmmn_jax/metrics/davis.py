@@ -85,7 +85,7 @@ class Summary:
 
     @property
     def jf_mean(self) -> float:
-        """J&F, which is the mean of mean J and mean F, or only mean J if there is no F."""
+        """J&F: the average of the means of J and F, or the mean of J if there is no F."""
         return (self.j.mean + self.f.mean) / 2 if self.has_f else self.j.mean
 
     @property
@@ -209,7 +209,7 @@ def score_annotated(
 
 
 def scored_frames(length: int, name: str) -> range:
-    """Returns the scored frames, which are all except the first and the last. Raises DataError if no frame is left."""
+    """Returns the indices of all frames except the first and the last. Raises DataError if no frame is left."""
     if length < 3:
         found = f"the video has {length} frames, expected at least three"
         raise DataError(f"{name}: {found}. The first and the last frame are not scored")

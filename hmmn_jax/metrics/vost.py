@@ -30,7 +30,7 @@ def score_sequence(
     Args:
         pred: predicted ids, `[t,h,w]`. Ids above the largest id in `truth[0]` are ignored.
         truth: annotated ids, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, if any. 255 is background,
-            so objects that are predicted on pixels of value 255 are false positives.
+            so object pixels that are predicted there are false positives.
         name: name of the sequence.
 
     Raises:
@@ -61,7 +61,7 @@ def transformed(values: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t1"]
 
 
 def object_figures(scores: SequenceScores) -> Float64[np.ndarray, "o 6"]:
-    """Returns six values of each object: the mean, recall and decay of J, and the mean, recall and decay of J_tr."""
+    """Returns six values for each object: the mean, recall and decay of J and of J_tr."""
     parts = [(statistics(j), statistics(transformed(j))) for j in scores.j]
     return np.array([[*_row(whole), *_row(end)] for whole, end in parts], float).reshape(len(scores.j), 6)
 

@@ -33,11 +33,11 @@ class HMMNConfig:
         value_dim_s4: number of channels of the memory values at stride 4.
         decoder_dim: number of channels in the decoder.
         use_kernel: whether to weight the stride-16 read by the kernel.
-        window: odd side length, in cells, of the window in which the arg-max of the kernel is searched.
+        window: odd side length, in cells, of the window that is searched for the centre of the kernel.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation with age. For a slot that is `age` slots older than the previous frame,
             the standard deviation is `sigma * (sigma_growth * age + 1)`.
-        kernel_in_training: whether to use the kernel in training, too. In training from scratch, the kernel restricts matching
+        kernel_in_training: whether to also use the kernel in training. In training from scratch, the kernel restricts matching
             to nearby cells while features are not yet distinctive. The arg-max of the kernel has no gradient.
         use_topk_read: whether to read the memory at strides 8 and 4.
         k_s8: number of selected coarse cells that each query cell reads at stride 8.
@@ -117,7 +117,7 @@ class HMMNConfig:
             fields["backbone"] = backbone_from_dict(fields["backbone"])
         unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"HMMNConfig has no field {', '.join(unknown)}, which may come from a newer version of hmmn-jax")
+            raise ValueError(f"HMMNConfig has no field {', '.join(unknown)}. A newer version of hmmn-jax may be required")
         return cls(**fields)
 
     @property

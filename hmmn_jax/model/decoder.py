@@ -20,7 +20,7 @@ PROBABILITY_MARGIN = 1e-7
 
 
 class Query(struct.PyTreeNode):
-    """The keys of a frame and its contributions to the decoder, `[b,h,w,c]` each. All objects share these arrays."""
+    """The keys of a frame and its contributions to the decoder, each of shape `[b,h,w,c]`. All objects share these arrays."""
 
     key_s16: Float[Array, "b h16 w16 k16"]
     key_s8: Float[Array, "b h8 w8 k8"] | None

@@ -18,7 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Memory(struct.PyTreeNode):
-    """Keys and values of t memory frames for o objects, `[b,o,t,h,w,c]` each, where h and w depend on the stride.
+    """Keys and values of t memory frames for o objects, each of shape `[b,o,t,h,w,c]`, where h and w depend on the stride.
 
     In a model without the top-k read, the keys and values at strides 8 and 4 are None.
     """
@@ -32,7 +32,7 @@ class Memory(struct.PyTreeNode):
 
 
 class QueryFeatures(NamedTuple):
-    """The query encoder's output for a frame: keys, the stride-16 value, and the backbone's features, `[b,h,w,c]` each.
+    """The query encoder's output for a frame: keys, the stride-16 value and the backbone's features, all of shape `[b,h,w,c]`.
 
     In a model without the top-k read, the keys at strides 8 and 4 are None.
     """
@@ -76,7 +76,7 @@ class MemoryEncoder(nn.Module):
             others: for each object, the probability of all other objects together.
         """
         b, o = mask.shape[:2]
-        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # as in the published code, float64 masks are rounded
+        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # as in the published code, float64 masks become float32
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         features = self.backbone(x.reshape(b * o, *x.shape[2:]))
@@ -97,7 +97,7 @@ class MemoryEncoder(nn.Module):
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the frame to be segmented. The only input of the query encoder is RGB."""
+    """Encodes the frame to be segmented. The only input of the query encoder is the RGB frame."""
 
     config: HMMNConfig
 

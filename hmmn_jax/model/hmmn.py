@@ -54,7 +54,7 @@ class HMMN(nn.Module):
         match.
 
         Args:
-            key: a random key, as from `jax.random.key`.
+            key: a random key, for example from `jax.random.key`.
         """
         variables = self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
         params = flax.traverse_util.flatten_dict(variables["params"])
@@ -120,7 +120,7 @@ class HMMN(nn.Module):
             valid: whether each object exists. Objects that do not exist are padding and are ignored.
             keep: in training, whether each sample uses its fine memory at strides 8 and 4.
             use_kernel: whether to use the kernel. None means the value of `use_kernel` in the config.
-            return_affinity: whether to return the normalised stride-16 affinity, `[b,o,q,T,n]`, too.
+            return_affinity: whether to also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
         """
         query = self.encode_query(frame)
         found, centres = match(self.config, bank, query, count, use_kernel=use_kernel, return_affinity=return_affinity)
@@ -138,17 +138,17 @@ class HMMN(nn.Module):
     ) -> Float[Array, "b t o1 H W"]:
         """Computes the training logits of the t = T - 1 frames after the first.
 
-        Each frame is segmented with all earlier frames. As in inference, the memory contains the first and the previous frame
-        at all strides, and the frames between these two at stride 16. The soft prediction of each frame is encoded into the
-        memory, and gradients flow through the prediction. The kernel is not used unless `kernel_in_training` is set, because
-        the arg-max of the kernel has no gradient and the frames are not adjacent.
+        Each frame is segmented with the memory of all earlier frames. As in inference, the memory contains the first and the
+        previous frame at all strides, and the frames between these two at stride 16. The soft prediction of each frame is
+        encoded into the memory, and gradients flow through the prediction. The kernel is not used unless `kernel_in_training`
+        is set, because the arg-max of the kernel has no gradient and the frames are not adjacent.
 
         Args:
           frames: RGB images, uint8 or float in [0, 1]; T is at least 2 (3 in the paper).
           first_mask: one-hot mask of frame 0; channel 0 is the background, and objects that are padding are 0 everywhere.
           valid: whether each object exists. Objects that do not exist are padding.
           keep: whether the fine memory is used, for each sample, frame (1, 2, ...) and stride (8, 4). Unlike in standard
-            dropout, other activations are not rescaled.
+            dropout, the remaining activations are not rescaled.
         """
         use_kernel = self.config.use_kernel and self.config.kernel_in_training
         bank = bank_of(self.memorize(frames[:, 0], first_mask))

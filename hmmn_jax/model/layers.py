@@ -89,9 +89,9 @@ class Conv(nn.Module):
     def weights(self, inputs: int, norm: Affine | None = None) -> Weights:
         """Returns the kernel and the bias, in the compute dtype, for `inputs` input channels.
 
-        If `norm` is given, it is folded into the kernel and replaces the bias. The result is the same as that of normalising
-        the output of the convolution, but folding needs only one pass over the feature map. In training, a folded norm stores
-        no activations for its gradient.
+        If `norm` is given, it is folded into the kernel and replaces the bias. The result is the same as normalising the output
+        of the convolution, but folding needs only one pass over the feature map. In training, a folded norm stores no
+        activations for its gradient.
         """
         shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else inputs, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -172,7 +172,7 @@ class FrozenBatchNorm(nn.Module):
 def make_norm(
     norm: str, groups: int, compute: Compute, name: str, epsilon: float = NORM_EPSILON
 ) -> FrozenBatchNorm | nn.GroupNorm | nn.LayerNorm:
-    """Makes a normalisation layer. The kind `norm` is "batch", "group" or "layer"."""
+    """Makes a normalisation layer. The argument `norm` is "batch", "group" or "layer"."""
     if norm == "group":
         return nn.GroupNorm(groups, epsilon=epsilon, dtype=compute.dtype, name=name)
     if norm == "layer":

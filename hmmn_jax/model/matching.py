@@ -27,7 +27,7 @@ from hmmn_jax.ops.selection import top_k
 
 # Maximum size, in bytes, of the candidates that the top-k read processes at once.
 CHUNK_BYTES = 16 * 2**20  # about the size of a CPU's cache or a TPU's vector memory
-GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches are a small part of the time of an iteration
+GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small part of each iteration
 
 _Sums = tuple[Array, Array, Array]  # state of a running softmax: maximum, sum of weights, weighted values
 _Loop = tuple[_Sums, Array, Array | None]  # state of the loop: running softmax, centres, and the affinity if requested
@@ -123,9 +123,9 @@ def kernel_guided_read(
 ) -> KernelRead:
     """Reads the stride-16 memory (paper, section 3.2) with a softmax over all memory cells, each weighted by a kernel.
 
-    The frames between the first and the previous frame are processed one after the other with a running softmax, so no
-    array has the size of the affinity to the whole memory. With a traced `count`, only filled slots are processed. Reverse-mode
-    gradients require a `count` that is not traced. Training uses a `count` that is not traced.
+    The frames between the first and the previous frame are processed one after the other with a running softmax, so the
+    affinity to the whole memory is never stored at once, unless `return_affinity` is set. With a traced `count`, only filled
+    slots are processed. Reverse-mode gradients, as in training, require a `count` that is not traced.
 
     Args:
         keys: keys of the t slots. Slot 0 is the first frame; the last filled slot is the previous frame.
@@ -135,13 +135,13 @@ def kernel_guided_read(
             None means a new video.
         count: number of filled slots. None means that all slots are filled.
         use_kernel: whether to use the kernel.
-        window: side length of the window of the arg-max, in cells.
+        window: side length, in cells, of the window that is searched for the centre of the kernel.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation with age, as described in `HMMNConfig`.
         turns: number of loop iterations over the frames between the first and the previous frame, at least `count - 2`. Results
             of surplus iterations are ignored. None means exactly as many iterations as needed. On a GPU, a loop with a traced
             length waits for the host in each iteration, unlike a loop with a static length.
-        return_affinity: whether to return the normalised affinity, too.
+        return_affinity: whether to also return the normalised affinity.
     """
     b, o, slots, height, width, _ = keys.shape
     n = height * width
@@ -294,7 +294,8 @@ def read_in_chunks(
 ) -> Float[Array, "b o q p v"]:
     """Implements `topk_guided_read`. A chunk has at most `chunk_bytes` bytes of candidates, but at least one query cell.
 
-    `read_values` is the einsum of weights and values. The backward pass needs about twice as much memory as the forward pass.
+    `read_values` computes the einsum of weights and values. The backward pass needs about twice as much memory as the forward
+    pass.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]

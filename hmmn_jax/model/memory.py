@@ -1,4 +1,4 @@
-"""Defines `MemoryBank`, a memory with a fixed capacity for objects that were first given for the same frame."""
+"""Defines `MemoryBank`, a memory with a fixed capacity for objects whose first masks are in the same frame."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ class FineMemory(struct.PyTreeNode):
 class MemoryBank(struct.PyTreeNode):
     """The memory of o objects. The caller keeps track of the number of filled slots; empty slots are never read.
 
-    key_s16, value_s16: T slots in order of time. Slot 0 is the first frame; the last filled slot is the previous frame.
+    key_s16, value_s16: T slots in chronological order. Slot 0 is the first frame; the last filled slot is the previous frame.
     centres: the kernel centre of each cell; see `kernel_guided_read`.
     fine: the memory at strides 8 and 4; None in a model without the top-k read.
     """

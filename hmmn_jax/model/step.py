@@ -48,7 +48,7 @@ def match(
     """Runs the kernel-guided read of the first `count` slots of a bank, and selects cells for the top-k reads.
 
     If `count` is None, all slots are read. If given, `use_kernel` overrides the config. `turns` is passed to
-    `kernel_guided_read`. The second result is the kernel centres of the bank after this frame.
+    `kernel_guided_read`. The second result contains the kernel centres of the bank after this frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),

@@ -33,7 +33,7 @@ def warn_if_cpu_is_unsound() -> None:
     if jax.default_backend() == "cpu" and not reductions_are_sound():
         version = importlib.metadata.version("jaxlib")
         warnings.warn(
-            f"jaxlib {version} computes wrong results on this CPU (jax issue 39103). Results may be wrong without any error. "
+            f"jaxlib {version} computes wrong results on this CPU without raising an error (jax issue 39103). "
             f"Set XLA_FLAGS={WAY_OUT} in the environment before Python starts, or install a different version of jaxlib.",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Cross-correlation with PyTorch's or TensorFlow's padding, by the algorithm that was measured to be fastest for each shape."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding, using the algorithm measured to be fastest for each shape."""
 
 import functools
 import operator
@@ -17,7 +17,8 @@ FEW_CHANNELS = 4  # maximum number of output channels for which `_conv_few_outpu
 WINOGRAD_CHANNELS = 64  # minimum number of input and output channels for which Winograd was measured to be faster
 
 
-# Maximum number of kernels per pixel for which Winograd was measured to be faster. Winograd's algorithm transforms all kernels.
+# Maximum number of 3x3 kernels (input channels times output channels) per pixel for which Winograd was measured to be faster.
+# With more kernels, their transformation takes too long.
 KERNELS_PER_CELL = 400
 
 

@@ -1,7 +1,7 @@
 """Depthwise convolution: each channel has its own kernel.
 
 On accelerators, XLA's grouped convolution is fast. On a CPU, XLA's grouped convolution and its gradients take several times as
-long as PyTorch's. On a CPU, this module computes the convolution and its gradients as sums of one shifted map for each tap of
+long as PyTorch's. On a CPU, this module computes the convolution and its gradients as sums of shifted maps, one for each tap of
 the kernel.
 """
 
@@ -20,7 +20,7 @@ from hmmn_jax.ops.precision import at_least_float32
 
 ADDENDS = 16  # maximum number of parts of a row that are summed at once
 
-Padding = tuple[tuple[int, int], tuple[int, int]]  # number of zeros above and below, and at the left and right
+Padding = tuple[tuple[int, int], tuple[int, int]]  # number of zeros above and below, and on the left and right
 
 
 def depthwise_conv2d(
@@ -105,7 +105,7 @@ def _input_gradient(x: Array, kernel: Array, gradient: Array, stride: int, paddi
 
 
 def _kernel_gradient(x: Array, kernel: Array, gradient: Array, stride: int, padding: Padding) -> Array:
-    """Computes the gradient of each tap of the kernel as the product of the shifted map and the gradient, summed over pixels.
+    """Computes the gradient of each tap as the product of a shifted map and the output's gradient, summed over pixels.
 
     Rows are processed one by one, so that a row stays in the cache for all taps. Processing by rows was measured to be 4 to 10
     times as fast as one sum over the map for each tap. Each row is split into at most `ADDENDS` parts, which are added. The

@@ -4,10 +4,9 @@ Parameters are float32. Convolutions are computed in `HMMNConfig.dtype`. If `HMM
 computed in the dtype of the variables, so with float64 variables, all computations are in float64.
 
 Affinities, softmax, soft aggregation and losses, including all products in them, are in at least float32. (By default, JAX
-computes float32 products in bfloat16 on a TPU and in TF32 on a GPU.) Products that read values from the memory may have lower
-precision, because `values_einsum` computes these products. On GPUs and TPUs, `values_einsum` has the same precision as
-convolutions. Readouts are averages, which are not sensitive to rounding. Affinities select cells, and rounded affinities would
-select different cells.
+computes float32 products in bfloat16 on a TPU and in TF32 on a GPU.) Only `values_einsum`, which reads values from the memory,
+may have lower precision. On GPUs and TPUs, its precision is the same as that of convolutions. Readouts are averages, which are
+not sensitive to rounding. Affinities select cells, and rounded affinities would select different cells.
 """
 
 import functools

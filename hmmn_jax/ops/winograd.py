@@ -2,9 +2,9 @@
 
 3x3 convolutions account for 83 % of the arithmetic operations for a frame. On a CPU, XLA's matrix products reach the same
 FLOP/s as XLA's direct convolution, so fewer multiplications take less time. Layers with 64 channels or more were measured to be
-1.8 to 3.5 times as fast with Winograd's algorithm, with errors of 3e-6 of the largest output. The output is computed in tiles
-of 4x4 pixels, each of which needs 6x6 inputs. The formula for a tile is Y = A^T [(G k G^T) * (B^T x B)] A (Lavin and Gray, CVPR
-2016).
+1.8 to 3.5 times as fast with Winograd's algorithm, with errors of 3e-6 times the largest output. The output is computed in
+tiles of 4x4 pixels, each of which needs 6x6 inputs. The formula for a tile is Y = A^T [(G k G^T) * (B^T x B)] A (Lavin and
+Gray, CVPR 2016).
 """
 
 import functools
@@ -89,7 +89,7 @@ def winograd_conv3x3(
 
 
 class _Bands(NamedTuple):
-    """Splits a map into bands of tile rows of the same height. The last band of an image may overlap the previous band.
+    """Splits a map into equally high bands of tile rows. The last band of an image may overlap the previous band.
 
     Attributes:
         number: number of bands per image.
@@ -194,7 +194,7 @@ def _kernel_gradient(x: Float[Array, "b h w c"], gradient: Float[Array, "b h w o
 
 
 def _transform_inputs(x: Float[Array, "y x c"]) -> Float[Array, "36 n c"]:
-    """Computes B^T x B for all n tiles. `x` contains the inputs of whole tiles and has 4 rows and columns more than the output.
+    """Computes B^T x B for all n tiles. `x` contains the inputs of whole tiles and has 4 more rows and columns than the output.
 
     Only the first 2 of the 4 additional rows and columns are inputs of a tile. The last 2 rows and columns only make the shapes
     uniform.

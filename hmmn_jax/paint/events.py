@@ -47,7 +47,7 @@ class EventLog:
 
         Args:
             after: the number of the last event that the page has received; None: yield only future events. The event "gone" is
-                yielded first if some events after number `after` are no longer stored, or if `after` was never assigned.
+                yielded first if some later events are no longer stored, or if `after` is not the number of a past event.
         """
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Exports of a project, which are created one after the other in a separate thread and stored in the project folder."""
+"""Creates the exports of a project one at a time in a separate thread, and stores them in the project folder."""
 
 import queue
 import threading

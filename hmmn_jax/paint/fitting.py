@@ -28,7 +28,7 @@ def fitted_size(size: int | None, video: Video) -> int:
 def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video, size: int | None = None) -> Segmenter:
     """Creates a segmenter with as many memory frames as fit into the free memory, but not more than the video needs.
 
-    A note is printed if the network's input is scaled down or is larger than 480p.
+    A note is printed if the frames are scaled down, or if the network's input is larger than 480p.
 
     Args:
         variables: the variables of the model.
@@ -44,7 +44,7 @@ def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video
     if min(view.height, view.width) > SIDE:
         times = view.height * view.width / (SIDE * SIDE * 16 / 9)
         note(
-            f"{found}. This takes at least {times:.0f} times as long as 480p and needs much memory. "
+            f"{found}. This takes at least {times:.0f} times as long as 480p and needs a lot of memory. "
             "Pass --size 480 for a faster run."
         )
     elif view.height < video.size[0]:

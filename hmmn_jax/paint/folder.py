@@ -1,7 +1,7 @@
 """The folder of a project.
 
-The folder contains the path of the video, the objects, the session, the exports, and a lock of the process that has the project
-open.
+The folder contains the path of the video, the objects, the session, the exports, and a lock held by the process that has the
+project open.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ class ProjectFolder:
 def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
     """Creates or opens the folder of a project and locks it for this process.
 
-    `takeover` takes over the lock even if another process appears to be running.
+    `takeover` takes over the lock even if the process that holds it appears to be running.
 
     Raises:
         DataError: the folder contains files but no project, or is not writable.

@@ -1,4 +1,4 @@
-"""Access control. Each request must have the token, originate from a page of this server, and use a name of this machine."""
+"""Access control. Each request must have the token, originate from a page of this server, and be addressed to this machine."""
 
 import hashlib
 import hmac
@@ -39,7 +39,7 @@ def new_token() -> str:
 class Guard:
     """Wraps an application and rejects unauthorised requests.
 
-    Rejected requests get status 403 and do not reach the application. Every response has the security headers.
+    Rejected requests get status 403 and do not reach the application. Every response has the security headers in `HEADERS`.
 
     - The Host header must name this machine, because another site could make its own name resolve to 127.0.0.1 (DNS
       rebinding).
@@ -97,7 +97,7 @@ class Guard:
                     "the token is not valid for this server, or was already used. Open the address that hmmn-jax paint printed."
                 )
             # If the user followed a link on another page, a redirect would not work: the browser attributes the redirect to
-            # that page and does not send strict cookies.
+            # that page and does not send SameSite=Strict cookies.
             answer = RedirectResponse("/", 303) if is_own else HTMLResponse(_GO_ON)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
             return answer

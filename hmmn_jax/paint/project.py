@@ -50,8 +50,8 @@ class _Undoable:
     """An edit that can be undone.
 
     Attributes:
-        in_session: whether the session also has to undo an edit.
-        objects: the objects that undoing restores.
+        in_session: whether the edit must also be undone in the session.
+        objects: the objects to restore when the edit is undone.
     """
 
     in_session: bool
@@ -147,7 +147,7 @@ class Project:
 
         Args:
             t: the frame.
-            mask: the ids of the whole frame.
+            mask: the id of each pixel in the frame.
             unknown: pixels whose ids the model decides.
             expected: the revision of the frame that the edit is based on; None: the frame was not annotated.
 
@@ -257,7 +257,7 @@ class Project:
         with self._lock:
             self._is_closed = True
 
-    # Internal methods, which must be called with the lock acquired
+    # Internal methods, which must be called while holding the lock
 
     def _rename(self, edit: Callable[[], None], k: int, saved: Saved) -> None:
         """Removes object `k`. If the object has pixels, `edit` is called to edit the session."""

@@ -24,7 +24,7 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def read_json(request: Request, *fields: str) -> dict[str, Any]:
-    """Returns the request body as a JSON object, which may contain only these fields."""
+    """Returns the request body as a JSON object, which may contain only the given `fields`."""
     try:
         found = json.loads(await read_body(request, MOST_JSON) or b"{}")
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """The maximum size in bytes of a compressed mask, including masks that are not compressible."""
+    """The maximum size in bytes of a compressed mask, even if the mask is not compressible."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 

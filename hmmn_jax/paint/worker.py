@@ -1,4 +1,4 @@
-"""The worker: one thread that runs propagation jobs, one at a time. A job continues if the page that started it is closed."""
+"""The worker: a thread that runs propagation jobs one at a time. A job continues even if the page that started it is closed."""
 
 import itertools
 import queue
@@ -23,7 +23,7 @@ class Busy(Exception):
 
 @dataclass
 class Job:
-    """A call of `propagate` that a page requested.
+    """A call to `propagate` that a page requested.
 
     Attributes:
         state: "compiling", "running", "stopped", "done" or "failed". If the model has to be compiled, the state is "compiling"
@@ -65,7 +65,7 @@ class Job:
 
 
 class Worker:
-    """Runs jobs in one thread, which is the only one that computes on the device."""
+    """Runs jobs in one thread, which is the only thread that computes on the device."""
 
     def __init__(self, project: Project):
         """Starts the thread, which then waits for jobs."""

@@ -1,6 +1,7 @@
 """Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
 
-The browser stretches the lines to the width of the page. Text is separate HTML, so that it keeps its size on a phone.
+The browser stretches the lines to the width of the page. The text is HTML outside of the SVG, so that it keeps its size on a
+phone.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,7 +75,7 @@ def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> 
     if isinstance(one, Mose2Scores) and one.empty.any():
         away = _spans(runs(one.empty[0]), last)
         back = _spans(reappearances(one.empty[0]), last, 94)
-        said += f" The object is not in the annotation on {int(one.empty.sum())} frame(s)."
+        said += f" The object is absent from the annotation of {int(one.empty.sum())} frame(s)."
         for what, spans in (("The object disappears at frame", disappearances), ("The object returns at frame", reappearances)):
             if starts := [one.frame_names[run.start] for run in spans(one.empty[0])]:
                 said += f" {what} {', '.join(starts)}."

@@ -32,7 +32,7 @@ from hmmn_jax.report.tables import figures_table, shown, statistics_table
 from hmmn_jax.report.thumbnails import Thumbnail, frame_quality, make_thumbnails, spread_frames, telling_frames
 from hmmn_jax.version import __version__
 
-WORST, BEST = 20, 3  # maximum number of the worst and of the best sequences with pictures
+WORST, BEST = 20, 3  # maximum numbers of worst and best sequences that have pictures
 MAX_CHARTS = 12  # maximum number of objects with a chart per sequence; the worst objects are shown
 MAX_ALL_CHARTS = 600  # maximum number of charts on the page
 MOST_ROWS = 200  # maximum number of videos in the table of the benchmark's metrics
@@ -61,9 +61,9 @@ def write_report(
         about: properties of the run by name. The entry `config`, if any, is shown as separate settings.
         scores: scores of the scored clips, in any order. Clips without scores are shown only as pictures.
         cost: the time and memory used for segmentation; None if this run segmented nothing.
-        paper: the results of the paper on this benchmark; None or empty if the paper has no results. `benchmark` is the name
-            of the benchmark. `sequences` is the number of sequences. `figures` contains metrics such as J&F by name, in [0, 1].
-            `seconds_per_frame` is optional.
+        paper: the results of the paper on this benchmark; None or empty if the paper has no results. The entry
+            `benchmark` is a name, and `sequences` is the number of sequences. The entry `figures` contains metrics such as J&F
+            by name, in [0, 1]. The entry `seconds_per_frame` is optional.
         missing: the reason why a video failed or is not scored, by video name.
 
     Raises:
@@ -125,7 +125,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     note = rule
     if published and (total := paper.get("sequences")) and len(scores) != total:
         note = (
-            f"The paper's results are means over {total} sequences, of which this run has {len(scores)}. "
+            f"The paper's results are means over {total} sequences, of which this run scored {len(scores)}. "
             "The results are therefore not comparable."
         )
     marks = {label: mark for label, mark in published.items() if label.startswith("J&F")}
@@ -215,7 +215,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
     explained = f"{few}Filled areas are the scored masks in the colours of their ids. White outlines are the annotations."
     if any(isinstance(s, Mose2Scores) for s in scores):
         explained += (
-            " A grey background marks the frames without the object in the annotation. "
+            " A grey background marks the frames whose annotation does not contain the object. "
             "A bar at the bottom marks the frames after the object returns."
         )
     return _section("J and F over time, and example frames", "".join(cards), _legend(explained, "dashed"))

@@ -10,7 +10,7 @@ from hmmn_jax.metrics.figures import Figures
 
 
 def statistics_table(rows: Mapping[str, Statistics], published: Mapping[str, float]) -> str:
-    """Formats the mean, recall and decay of J and F, and the means in the paper, if available."""
+    """Formats the mean, recall and decay of J and F, and the means that the paper reports, if available."""
     heads = ["mean", "recall", "decay", *(["paper"] if rows.keys() & published.keys() else [])]
     lines = []
     for name, row in rows.items():

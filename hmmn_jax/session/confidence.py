@@ -1,7 +1,7 @@
 """Computes the confidence of masks and chooses the next frame to annotate.
 
 The confidence of an object in a frame is the expected J (intersection over union) given the object's probabilities. The
-confidence is reduced where the forward and backward passes disagree. No constant was fitted to data.
+confidence is reduced where the forward and backward passes disagree. The constants in the formulas were not fitted to data.
 """
 
 import math
@@ -16,7 +16,7 @@ ABSENT = 0.5  # confidence of an annotated object that has no pixels in a frame:
 def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np.ndarray, "k H W"]) -> dict[int, float]:
     """The expected J of each object given the object's probabilities.
 
-    The expected J is the sum of p inside the mask / (number of pixels inside + sum of p outside).
+    The expected J is (sum of p inside the mask) / (number of pixels inside + sum of p outside).
 
     Args:
         mask: the object id of each pixel.
@@ -38,8 +38,8 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
     """The agreement of two passes on one object, from 0 to 1.
 
-    The agreement is 1 - 2 min(u, 1 - u) (1 - J). Each pixel has one probability per pass. J is the sum of the smaller
-    probabilities of all pixels, divided by the sum of the larger probabilities. Disagreement has full weight midway between two
+    The agreement is 1 - 2 min(u, 1 - u) (1 - J). Each pixel has one probability per pass. J is the sum of the smaller of the
+    two probabilities over all pixels, divided by the sum of the larger. Disagreement has full weight midway between two
     annotated frames, and no weight at the annotated frames themselves.
 
     Args:
@@ -62,9 +62,9 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
         frames: number of frames in the video.
 
     Returns:
-        The frame with the lowest mean confidence. If several frames have the same confidence, the one farthest from an
-        annotated frame is chosen, then the one with the lowest index. If `confidence` is empty, the frame farthest from an
-        annotated one is returned. If all frames are annotated, None is returned.
+        The frame with the lowest mean confidence. If several frames have the same confidence, the one farthest from any
+        annotated frame is chosen, then the one with the lowest index. If `confidence` is empty, the frame farthest from any
+        annotated frame is returned. If all frames are annotated, None is returned.
     """
 
     def distance(t: int) -> int | float:

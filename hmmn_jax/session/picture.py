@@ -148,7 +148,7 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
         The ids of the objects in either pass, in ascending order, and the probabilities of the background and the objects. For
         an object in both passes, the result is the weighted mean of the object's probabilities in the passes. The weights are
         (1 - u) f and u b, where f and b are the object's weights in the forward and the backward pass. If both weights are 0,
-        `1 - u` and u are used instead. An object in only one pass keeps its probability in that pass.
+        `1 - u` and u are used instead. An object in only one pass keeps its probability from that pass.
     """
     ids = tuple(sorted({*forward.ids, *backward.ids}))
     p = np.zeros((len(ids), *forward.p.shape[1:]), np.float32)
@@ -187,7 +187,7 @@ def complete(
         present: the current result for the frame.
 
     Returns:
-        A picture whose objects are those that have a pixel in the completed mask. Other objects of `present` are dropped,
+        A picture of the objects that have at least one pixel in the completed mask. Other objects of `present` are dropped,
         and the probabilities of the unknown pixels are renormalised.
     """
     found = mask

@@ -24,7 +24,7 @@ _FAST = 1  # compression level; compressing a 480p frame takes a few millisecond
 
 
 class PictureFiles:
-    """The picture folder of one session. Files that this process wrote are recognised by their trace and not read again."""
+    """The picture folder of one session. Files that this process wrote are recognised by their `Trace`, and not read again."""
 
     def __init__(self, folder: Path):
         """Stores the path of the folder without accessing it."""
@@ -73,7 +73,7 @@ class PictureFiles:
             return picture
 
     def delete(self, name: str) -> None:
-        """Deletes a picture, unless the file's content does not match its name."""
+        """Deletes a picture if the content of its file matches its name."""
         if self._is_left(name) or self._holds(name):
             discard(self._path(name))
         self._traces.pop(name, None)

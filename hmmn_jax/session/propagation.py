@@ -1,4 +1,4 @@
-"""Runs the passes over a range of frames one after the other, and allows edits while they run."""
+"""Runs the passes over a range of frames one at a time, and allows edits while they run."""
 
 import functools
 from collections.abc import Callable, Generator, Iterator
@@ -69,7 +69,7 @@ class Propagation:
                 edits, todo = self._plan(start, stop, direction)
 
     def count(self, start: int, stop: int, direction: str) -> int:
-        """Number of frames that `run` would compute if there are no further edits."""
+        """Number of frames that `run` would compute without further edits."""
         timeline, total = self.ledger.timeline, 0
         for segment in segments(timeline.stamps, start, stop):
             for way in DIRECTIONS[direction]:

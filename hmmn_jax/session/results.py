@@ -13,7 +13,7 @@ from hmmn_jax.session.timeline import Timeline
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """The result of a session for one frame. Arrays are unpacked at each access.
+    """The result of a session for one frame. Arrays are unpacked on each access.
 
     Attributes:
         state: "annotated", "final", "provisional" (another pass is needed) or "stale".
@@ -26,7 +26,7 @@ class FrameResult:
 
     @property
     def final(self) -> bool:
-        """Whether no other pass is needed."""
+        """Whether the result needs no further pass."""
         return self.state in ("annotated", "final")
 
     @property

@@ -34,7 +34,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 
 
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
-    """The last frame of a pass: the frame farthest from the anchor that needs the pass. None if no frame needs the pass."""
+    """The last frame of a pass: of the frames that need the pass, the one farthest from the anchor, if any."""
     lacking = []
     for t in segment.frames:
         current = timeline.current(t)

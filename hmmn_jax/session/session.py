@@ -73,7 +73,7 @@ class Session:
         Raises:
             DataError: a file cannot be read.
             ConfigError: the size is negative.
-            ValueError: the arrays are not frames of one size, or the segmenter has independent objects.
+            ValueError: the arrays are not frames of one size, or the segmenter was created with `independent=True`.
         """
         if segmenter.independent:
             raise ValueError("the segmenter has independent=True, but a session needs a segmenter with independent=False")
@@ -143,7 +143,7 @@ class Session:
     def next_to_annotate(self) -> int | None:
         """The frame to annotate next: the one with the lowest confidence among those that are up to date.
 
-        If no frame is up to date, the frame farthest from an annotated one is returned. If all frames are annotated, None is
+        If no frame is up to date, the frame farthest from any annotated frame is returned. If all frames are annotated, None is
         returned.
         """
         timeline = self._ledger.timeline
@@ -192,8 +192,8 @@ class Session:
     def unannotate(self, t: int) -> None:
         """Removes the annotation of a frame.
 
-        The frame becomes missing, and the frames that depended on it become stale. `undo` restores the annotation. Raises
-        ValueError for a frame that is not annotated.
+        The state of the frame becomes "missing", and the frames that depended on the annotation become stale. `undo` restores
+        the annotation. Raises ValueError for a frame that is not annotated.
         """
         self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
@@ -250,7 +250,7 @@ class Session:
             pass, then as final, after both passes. A frame that is already final is yielded once.
 
         Raises:
-            ValueError: no frame is annotated, the range contains no frames of the video, or the direction is unknown.
+            ValueError: no frame is annotated, the range is empty or exceeds the video, or the direction is unknown.
             DataError: a frame cannot be read.
         """
         start, end = self._range(start, stop, direction)

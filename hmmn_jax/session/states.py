@@ -21,7 +21,7 @@ def as_state(timeline: Timeline) -> State:
 
 
 def difference(old: Timeline, new: Timeline) -> State:
-    """The difference with which `update` turns the state of `old` into that of `new`."""
+    """The changes that turn the state of `old` into the state of `new`, in the form that `update` expects."""
     return {
         "gone": _changed(old.gone, new.gone, lambda into: into),
         "anchors": _changed(old.anchors, new.anchors, _saved),

@@ -36,7 +36,7 @@ class SessionFolder:
         self._file, self._changes = path / SESSION, path / CHANGES
         self._pictures = PictureFiles(path / PICTURES)
         self._timeline: Timeline | None = None  # the content of the folder; None if unknown to this process
-        self._left: tuple[Trace, Trace] | None = None  # the traces of both files after this process wrote them
+        self._left: tuple[Trace, Trace] | None = None  # the `Trace` of each file after this process wrote it
 
     def save(self, timeline: Timeline) -> None:
         """Writes a timeline atomically.
@@ -105,7 +105,7 @@ class SessionFolder:
             header = _header(content)
             lines = self._changes.read_bytes() if self._changes.is_file() else b""
             if lines and not lines.startswith(_START):
-                raise ValueError("the file does not begin with the header of session changes")
+                raise ValueError("the file does not begin with the expected header")
             if lines.startswith(header):  # otherwise the changes belong to an older `session.json`
                 whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line is incomplete if a process was killed
                 for line in whole.splitlines():

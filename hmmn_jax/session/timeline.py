@@ -88,7 +88,7 @@ class Timeline:
     Attributes:
         anchors: annotations by frame.
         predictions: predictions of the frames that are not annotated, by frame.
-        gone: maps the id of each removed object to 0, and each id that was merged into another id to that id.
+        gone: maps the id of each removed object to 0, and the id of each merged object to the id that replaced it.
     """
 
     anchors: Mapping[int, Picture] = field(default_factory=dict)

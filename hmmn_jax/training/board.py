@@ -13,14 +13,14 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import writing_errors
 from hmmn_jax.io.uploads import UploadedFolder
 
-_LARGEST_UPLOAD = 8 << 20  # maximum size of an event file in a bucket, because each upload copies the whole file
+_LARGEST_UPLOAD = 8 << 20  # maximum size of an event file in a bucket; each upload copies the whole file
 
 
 class Board:
     """Writes a new event file in a local folder, or several files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens an event file, which makes TensorBoard hide the entries of older event files for steps from `purge_step`."""
+        """Opens an event file, which makes TensorBoard hide the entries of older files from step `purge_step` onwards."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder

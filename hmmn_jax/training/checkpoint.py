@@ -1,9 +1,9 @@
 """Writes and reads the checkpoints of a run.
 
 Checkpoints are written atomically in the background. The latest and the best checkpoints are kept. Each checkpoint is a folder
-`WORKDIR/checkpoints/STEP`. `hmmn_jax.load_checkpoint(WORKDIR)` reads the subfolder `variables` of a checkpoint, and the
-subfolder `training` contains the rest of the state. Checkpoints are written from a copy on the host, so they do not depend on
-the number of devices and processes.
+`WORKDIR/checkpoints/STEP`. `hmmn_jax.load_checkpoint(WORKDIR)` reads the subfolder `variables` of a checkpoint. The subfolder
+`training` contains the rest of the state. Checkpoints are written from a copy on the host, so they do not depend on the number
+of devices or processes.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
-        """Creates the folder, and removes incomplete files of a killed process.
+        """Creates the folder, and removes incomplete files left by a killed process.
 
         Args:
           workdir: absolute path of the workdir.
@@ -63,7 +63,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         if self._foreign and jax.process_index() == 0:
             note(
-                f"{self.folder}: {shortlist(sorted(map(str, self._foreign)))}: these paths were not written by this run. "
+                f"{self.folder}: these paths were not written by this run: {shortlist(sorted(map(str, self._foreign)))}. "
                 "The run ignores them."
             )
 
@@ -144,7 +144,7 @@ class Checkpoints:
                 note(f"{folder} contains files that were changed or that this run did not write. These files are kept.")
 
     def _clear_away(self) -> None:
-        """Removes incomplete files of a killed process, and records complete checkpoints without a record."""
+        """Removes incomplete files left by a killed process, and adds missing records of complete checkpoints."""
         if jax.process_index() > 0:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
@@ -254,7 +254,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
 
     Raises:
       CheckpointError: there are checkpoints, but the first process can read none of them, or another process cannot read the
-        checkpoint that the first process chose. If CheckpointError is raised, no checkpoint was moved.
+        checkpoint that the first process chose. If CheckpointError is raised, no checkpoint has been moved.
     """
     state: TrainState | None = None
     damaged: dict[int, CheckpointError] = {}
@@ -269,8 +269,8 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
                 damaged[step] = error
         if damaged:
             raise CheckpointError(
-                f"none of {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}. No checkpoint was moved. Choose "
-                "another workdir."
+                f"none of the {len(damaged)} checkpoints could be read: {damaged[max(damaged)]}. No checkpoint was moved. "
+                "Choose another workdir."
             )
         return None
 

@@ -1,6 +1,6 @@
 """Defines and explains the fields of a training config with their default values, which the files in `configs/train` override.
 
-All durations and intervals are in samples (training clips), so they do not depend on the batch size and the number of devices.
+All durations and intervals are in samples (training clips), so they do not depend on the batch size or the number of devices.
 An action that is due at a certain sample happens at the end of the step that contains this sample.
 """
 
@@ -123,15 +123,15 @@ def clips() -> ConfigDict:
 
 
 def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
-    """Makes settings of affine transforms from the maximum rotation and shear, in degrees, and the maximum zoom change."""
+    """Makes settings for affine transforms from the maximum rotation and shear, in degrees, and the maximum zoom change."""
     return ConfigDict({"rotation": rotation, "shear": shear, "zoom": (1 - zoom, 1 + zoom)})
 
 
 def jitter(factor: float, hue: float) -> ConfigDict:
-    """Makes settings of colour jitter.
+    """Makes settings for colour jitter.
 
-    `factor` is the maximum relative change of brightness, contrast and saturation. `hue` is the maximum change of the hue, in
-    turns.
+    `factor` is the maximum relative change of brightness, contrast and saturation. `hue` is the maximum change of the hue, as
+    a fraction of a full turn.
     """
     return ConfigDict({"brightness": factor, "contrast": factor, "saturation": factor, "hue": hue})
 

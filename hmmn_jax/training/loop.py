@@ -1,4 +1,4 @@
-"""Runs a complete training, from a config to trained variables."""
+"""Performs a complete training run, from a config to trained variables."""
 
 import contextlib
 import os
@@ -86,7 +86,7 @@ def train_and_evaluate(
       batches: a function that takes a step and yields this process's batches, starting at this step. A batch is a dict of NumPy
         arrays; see `train_step`.
       validation: annotated videos for validation, as returned by `find_validation`. Without videos, there is no validation.
-      logged: a dict from names to schedules of the data; their values are written with the metrics of each step.
+      logged: a dict from names to schedules of data settings; the current values are written with the metrics.
       loss: loss of each frame; the default is cross-entropy.
       optimizer: a function that makes the optimizer from the learning rate schedule and replaces `config.optimizer`. A resumed
         run needs the same loss and optimizer. A different optimizer is detected only if the structure of its state differs.
@@ -98,7 +98,7 @@ def train_and_evaluate(
 
     Raises:
       ConfigError: the config is invalid or differs from the config of the resumed run, or another run is writing to the
-        workdir. If ConfigError is raised, nothing was written.
+        workdir. If ConfigError is raised, nothing has been written.
       DataError: the workdir contains files that no run of this program recorded, or is not writable.
       CheckpointError: the initial checkpoint does not exist, or a checkpoint cannot be written.
       DivergedError: the loss is not finite, or its mean over `log_every` samples exceeds `stop_above`.
@@ -128,7 +128,7 @@ def train_and_evaluate(
 
         # --- Find the initial state in this workdir or another run, or create it from given or random variables. ---
         new = not config.resume and not resumed
-        data = batches(0) if new else None  # opens data first, so that missing data is reported before anything is compiled
+        data = batches(0) if new else None  # opens the data first, so that missing data is reported before anything is compiled
         state, origin = starting_state(config, model, update, workdir)
         first = int(state.step)
         data = data or batches(first)  # the step determines the position in the data

@@ -40,7 +40,7 @@ class Monitor:
           total: total number of steps.
           batch: clips per step.
           every: number of samples between two lines of metrics.
-          stop_above: maximum mean loss over `every` samples. If the mean loss is larger, training is stopped as diverged.
+          stop_above: maximum mean loss over `every` samples. If the mean loss is larger, DivergedError is raised.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
         self.last: dict[str, float] = {}  # the last line of metrics that was written
@@ -64,7 +64,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Excludes the duration of the block from the clips per second that are reported."""
+        """Excludes the duration of the block from the reported clips per second."""
         start = time.perf_counter()
         yield
         self._since += time.perf_counter() - start
@@ -73,7 +73,7 @@ class Monitor:
         """Registers a step that was just started, with its batch and metrics, and checks the previous step.
 
         Raises:
-          DivergedError: training has diverged in the previous step.
+          DivergedError: training diverged in the previous step.
         """
         before, self._pending = self._pending, (step, batch, metrics, about)
         if before is not None:
@@ -86,7 +86,7 @@ class Monitor:
             self._take(*before)
 
     def restart_clock(self) -> None:
-        """Excludes the time since the last line, for example the time of compilation, from the clips per second."""
+        """Excludes the time since the last line of metrics, for example compilation time, from the clips per second."""
         self._timed_steps, self._waited, self._since = 0, 0.0, time.perf_counter()
 
     def say(self, text: str) -> None:

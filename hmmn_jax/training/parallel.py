@@ -44,9 +44,9 @@ class Parallel:
     kind: "pmap", "jit", or "", which selects pmap for one process and jit for several processes. With several processes, jit
       avoids a round trip to the host that pmap makes.
     batch_size: clips per step, on all devices together.
-    devices: the devices to use. None means all devices. With jit, devices of a topology can be given for ahead-of-time
-      compilation.
-    state_sharding: the sharding that `replicate` uses, with which a checkpoint can be restored directly.
+    devices: the devices to use. None means all devices. With jit, the devices of a topology description can be given
+      for ahead-of-time compilation.
+    state_sharding: the sharding that `replicate` uses. A checkpoint can be restored directly with this sharding.
     """
 
     def __init__(self, kind: str, batch_size: int, micro_batches: int = 1, devices: Sequence[jax.Device] | None = None):

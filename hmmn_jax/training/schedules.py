@@ -25,8 +25,8 @@ def scaled_for_batch(batch: int, for_batch: int) -> float:
     """Returns a factor that adapts a learning rate chosen for `for_batch` clips per step to batches of `batch` clips.
 
     The factor is the square root of batch / for_batch, as in the rule for Adam in "On the SDEs and Scaling Rules for Adaptive
-    Gradient Algorithms" (Malladi et al., NeurIPS 2022). Unlike in the rule by Malladi et al., Adam's decays are not changed.
-    The factor was not tested with the model in the HMMN paper.
+    Gradient Algorithms" (Malladi et al., NeurIPS 2022). Unlike the rule by Malladi et al., this function leaves Adam's decay
+    rates unchanged. The factor has not been tested with the model in the HMMN paper.
     """
     return math.sqrt(batch / for_batch)
 
@@ -44,15 +44,15 @@ def learning_rate_schedule(
 ) -> optax.Schedule:
     """Returns the learning rate as a function of the step: a linear warm-up to `peak`, followed by one of `SCHEDULES`.
 
-    The first step is 0.
+    Steps are numbered from 0.
 
     Args:
       name: "constant", "poly", "step" or "cosine". The schedule "poly" is (1 - progress)^power. The schedule "step" multiplies
         the learning rate by `factor` at each of `boundaries`.
       peak: the learning rate after the warm-up.
       total_steps: number of steps in the whole run, including the warm-up.
-      warmup_steps: number of warm-up steps. In step i of the warm-up, the learning rate is (i + 1) / (warmup_steps + 1) of
-        `peak`, so it is never 0.
+      warmup_steps: number of warm-up steps. In step i of the warm-up, the learning rate is (i + 1) / (warmup_steps + 1)
+        times `peak`, so it is never 0.
       power: exponent of "poly".
       boundaries: for "step", the ascending fractions of `total_steps` at which the learning rate changes.
       factor: for "step", the factor applied at each boundary.
@@ -88,7 +88,7 @@ def learning_rate_schedule(
 
 
 def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule | None:
-    """Returns the schedule of the fraction of each frame's pixels in the loss.
+    """Returns the schedule for the fraction of each frame's pixels that the loss uses.
 
     The fraction is 1 until step `start` and then decreases linearly to `share` at step `end`. If `share` is 1, returns None,
     which means all pixels. STCN uses a share of 0.15, a start at step 20,000 and an end at step 70,000.

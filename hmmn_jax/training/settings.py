@@ -60,7 +60,7 @@ def _several(rule: Rule, count: int | None = None) -> Rule:
 
 
 def _ordered(rule: Rule) -> Rule:
-    """Returns the rule for a pair of values that satisfy `rule`, of which the second is at least as large as the first."""
+    """Returns the rule for a pair of values that satisfy `rule`. The second must be at least as large as the first."""
     pair = _several(rule, 2)[0]
     return lambda value: pair(value) and value[0] <= value[1], f"two values in ascending order, each {rule[1]}"
 
@@ -196,7 +196,7 @@ def require_settings(config: ConfigDict) -> None:
 
 
 def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Rule]]:
-    """Yields each field with its name, value and rule. Raises ConfigError if a field is missing or unknown.
+    """Yields the name, value and rule of each field. Raises ConfigError if a field is missing or unknown.
 
     In `rules`, "?" before a name marks an optional field, and "*" matches any name.
     """

@@ -87,7 +87,7 @@ def write_config(workdir: AnyPath, model: HMMNConfig, config: ConfigDict) -> Non
     `load_checkpoint` reads the model config.
 
     Raises:
-      DataError: the file exists and was not written by the run, or was modified afterwards.
+      DataError: the existing file was not written by the run, or was modified afterwards.
     """
     text = json.loads(config_to_json(model)) | {"experiment": config.to_dict()}
     with publish(workdir, CONFIG_FILE, RUN_RECORD) as path:
@@ -113,7 +113,7 @@ def require_same_config(workdir: AnyPath, config: ConfigDict) -> None:
     ]
     if differences:
         raise ConfigError(
-            f"{workdir}: its run was started with a different config: {'; '.join(differences)}. "
+            f"{workdir}: the run in this workdir was started with a different config: {'; '.join(differences)}. "
             f"Restore these fields, or continue in another workdir with --config.resume={workdir}"
         )
 

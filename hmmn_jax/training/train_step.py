@@ -43,7 +43,7 @@ def make_train_step(
 
     Args:
       config: config of the model. `dtype` is the compute dtype; `remat` saves memory but takes more time.
-      optimizer: the optimizer; see `make_optimizer`. The optimizer receives the mean gradients over devices, so clipping
+      optimizer: the optimizer; see `make_optimizer`. The optimizer receives gradients averaged over devices, so clipping
         applies to the gradients of the whole batch.
       learning_rate: the schedule of the optimizer, used only for the metrics.
       seed: seed for the dropout of fine memories.
@@ -55,8 +55,8 @@ def make_train_step(
       axis_name: name of the axis for means over devices, or None if there is only one device.
       loss: loss of each frame, a function of logits, masks and the fraction of hardest pixels.
       slots: numbers of objects for which gradients are compiled, as branches of one program. Each device uses the smallest
-        number that is enough for its clips, so padding to the o objects of a batch takes no time. Devices with fewer objects
-        wait for the other devices. The empty tuple means that gradients are compiled only for the o objects of a batch.
+        number that is enough for its clips, so padding a batch to o objects takes no time. Devices with fewer objects wait
+        for the other devices. The empty tuple means that gradients are compiled only for o objects.
 
     Returns:
       `step(state, batch) -> (state, metrics)`. The metrics are `loss`, its parts `loss_frame_1`, `loss_frame_2`, ...,
@@ -156,7 +156,10 @@ def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int)
         return function(batch)
     size = batch["sample"].shape[0]
     if size % parts:
-        raise ConfigError(f"a device's batch of {size} clips cannot be split into {parts} equal micro-batches")
+        raise ConfigError(
+            f"a device's batch of {size} clips cannot be split into {parts} equal micro-batches. Change config.batch or "
+            "config.micro_batches."
+        )
     split = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, jax.tree.map(lambda x: x[0], split)))
     total, _ = jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, split)

@@ -62,7 +62,7 @@ def find_validation(settings: ConfigDict, stage: Stage | None = None) -> list[Pl
 
 
 def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int, count: int) -> list[Segmenter]:
-    """Makes one segmenter for each device of this process, but not more segmenters than the process has videos."""
+    """Makes one segmenter for each device of this process, but no more segmenters than the process has videos."""
     own = -(-count // jax.process_count())
     made = []
     for device in jax.local_devices()[:own]:

@@ -1,8 +1,8 @@
 """Records which files a run wrote to its workdir. Only recorded files may be replaced or deleted.
 
-`WORKDIR/record` contains the guard (`hmmn_jax.io.guard`) and the records of files that the run wrote. `run.json` is the record
-of `config.json` and is written first. `checkpoints/STEP.json` is the record of a checkpoint, and `pictures/...` contains the
-records of pictures.
+`WORKDIR/record` contains the lock (see `hmmn_jax.io.guard`) and the records of files that the run wrote. `run.json` is the
+record of `config.json` and is written first. `checkpoints/STEP.json` is the record of a checkpoint, and `pictures/...` contains
+the records of pictures.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
       takeover: whether to take over the workdir from a process that appears to be running.
 
     Raises:
-      ConfigError: another run is writing to the workdir, or has started in the workdir after the call of `is_begun`.
+      ConfigError: another run is writing to the workdir, or has started in the workdir since the call to `is_begun`.
       DataError: the workdir is not writable.
     """
     if jax.process_index() > 0:
@@ -82,7 +82,7 @@ def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
       record: relative path of the file's record in `WORKDIR/record`.
 
     Raises:
-      DataError: a file with this name exists and was not written by the run or was modified afterwards, or writing fails.
+      DataError: writing fails, or an existing file at this path was not written by the run or was modified afterwards.
     """
     owned = Record.load(workdir, workdir / RECORD / record)
     require_free(owned, [name])

@@ -1,4 +1,4 @@
-"""The simulated annotator with a stub, and its tables with rows written by hand."""
+"""The simulated annotator with a stub segmenter, and its tables for rows written by hand."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ FRAMES, TRUTH = discs(6, objects=2)
 
 
 def row_of(*rounds, forward=None):
-    """A row for one object with J = F; `rounds` has annotated frames and J of all frames."""
+    """A row for one object with J = F; each round is a pair: the annotated frames, and J of all frames."""
     found = [{"annotated": a, "j": [[x] for x in j], "f": [[x] for x in j], "confidence": [[x] for x in j]} for a, j in rounds]
     row = {"sequence": "pond", "size": 0, "policy": "worst", "seed": 0, "rounds": found}
     return row if forward is None else row | {"forward": [{"j": [[x] for x in j], "f": [[x] for x in j]} for j in forward]}
@@ -36,7 +36,7 @@ def test_falls_are_named_with_the_frame_that_lost_most():
     assert falls(ROW) == []
     fallen = row_of(([0], [1, 0.8, 0.2, 0.6]), ([0, 2], [1, 0.85, 1, 0.5]))
     assert falls(fallen) == [(1, 3)]
-    assert "pond, worst: falls in round 1, most in frame 3" in tables([fallen])
+    assert "pond, worst: J&F falls in round 1, most in frame 3" in tables([fallen])
 
 
 def test_spearman_of_literal_ranks():
@@ -82,7 +82,7 @@ def test_the_command_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(annotator, "DEMO_CLIP", root)
     monkeypatch.setattr(annotator, "load_checkpoint", lambda name: ())
     monkeypatch.setattr(annotator, "Segmenter", lambda **_: made.append(1) or Stub())
-    monkeypatch.setattr(annotator_tables, "FALL", -1)  # J&F falls in each round, and each fall has a picture
+    monkeypatch.setattr(annotator_tables, "FALL", -1)  # every round is reported as a fall of J&F, with a picture
     command = ["annotator.py", "--out", str(tmp_path / "out"), "--rounds", "1", "--size", "32"]
     for more, count in (([], 1), (["--data", str(root), "pond", "--policies", "worst", "random"], 2 * 6)):
         monkeypatch.setattr(sys, "argv", [*command, *more])

@@ -12,7 +12,7 @@ from tests.browser.serving import PatientStub, film, served
 
 
 def pytest_collection_modifyitems(items):
-    """All tests of this folder have the marker `browser`."""
+    """Adds the marker `browser` to all tests of this folder."""
     for item in items:
         if "tests/browser/" in item.path.as_posix():
             item.add_marker(pytest.mark.browser)
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def chromium():
-    """The browser of the system."""
+    """The Chromium or Chrome that is installed on the system."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "no Chromium: apt-get install chromium (on GitHub's machines there is google-chrome)"
     with sync_playwright() as playwright:
@@ -63,7 +63,7 @@ def visit(chromium):
 
 @pytest.fixture
 def segmenter():
-    """The segmenter, which the test can block."""
+    """A segmenter that the test can block."""
     return PatientStub()
 
 

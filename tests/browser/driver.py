@@ -1,4 +1,4 @@
-"""Controls a page: converts points of the frame to points of the window, and reads masks from the server."""
+"""Controls the page in a browser: converts points of the frame to points of the window, and reads masks from the server."""
 
 import io
 import math
@@ -75,7 +75,7 @@ class Driver:
         return np.array(picture.getpixel((left, top)), int)
 
     def address(self, path):
-        """Requests a path of the server."""
+        """The URL of a path on the server."""
         return self.page.evaluate("location.origin") + "/" + path
 
     # Actions
@@ -87,11 +87,11 @@ class Driver:
             self.page.keyboard.press(key)
 
     def zoom(self, scale):
-        """Shows the frame in the centre, with a number of CSS pixels for each pixel."""
+        """Centres the frame, and enlarges each of its pixels to `scale` CSS pixels."""
         self.page.evaluate("scale => app.view.zoom(scale)", scale)
 
     def place(self, point):
-        """The position of a point in the window, and the point of the frame there: a mouse has integer CSS pixels."""
+        """The position of a point in the window, in whole CSS pixels as for a mouse, and the point of the frame there."""
         left, top, x, y, scale = self.page.evaluate(
             "(() => { const { left, top } = app.view.canvas.getBoundingClientRect();"
             "return [left, top, ...app.view.origin, app.view.scale]; })()"
@@ -115,7 +115,7 @@ class Driver:
         return self.stroke(point)
 
     def run(self, key):
-        """Starts a job with its key and waits for its end."""
+        """Starts a job by pressing its key, and waits until the job ends."""
         before = self.page.evaluate("app.model.job.id ?? 0")
         self.press(key)
         self.wait("before => (app.model.job.id ?? 0) > before && !app.model.running", before)

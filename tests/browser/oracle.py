@@ -9,7 +9,7 @@ import numpy as np
 
 
 def disc_at(point, size):
-    """The pixels (x, y) of a disc: the nearest square of size * size pixels, without its corners."""
+    """The top left corner of the nearest square of size * size pixels, and the pixels (x, y) of the disc in this square."""
     left, top = (math.floor(Fraction(value) - Fraction(size, 2) + Fraction(1, 2)) for value in point)
     middle = Fraction(size, 2)
     inside = [

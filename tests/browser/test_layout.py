@@ -109,7 +109,7 @@ def test_the_keyboard_alone(open_film):
     keys.press("ArrowRight")
     tab.page.evaluate("document.getElementById('tools').firstChild.focus()")
     keys.press("ArrowDown")
-    assert tab.model("tool") == "fill"  # the one after the polygon
+    assert tab.model("tool") == "fill"  # the tool after the polygon
     keys.press("s")
     tab.page.wait_for_selector("#exporting[open]")
     keys.press("Escape")

@@ -50,7 +50,7 @@ def test_delete_merge_and_undo(open_film):
 
 
 def test_two_edits_at_once(open_film):
-    """The second click is before the response to the first. The page sends the edits one after the other."""
+    """The second click comes before the response to the first. The page sends the edits one after the other."""
     tab = open_film()
     tab.stroke((10, 10), (30, 10))
     tab.saved()
@@ -137,7 +137,7 @@ def test_two_tabs(serve, visit):
             np.testing.assert_array_equal(one.mask(0), two.own_mask(0))
             assert not np.array_equal(one.mask(0), others)
     assert any("412" in text for text in one.complaints)
-    one.complaints.clear()  # browsers log each response above 400
+    one.complaints.clear()  # browsers log each response with a status of 400 or more
 
 
 def test_objects_changed_in_two_tabs(serve, visit):

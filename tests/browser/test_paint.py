@@ -95,7 +95,7 @@ def test_a_change_during_a_stroke_ends_it(open_film, change):
 
 
 def test_polygon_and_fill(open_film):
-    """A polygon by clicks, closed at its first corner; then a fill inside an outline, limited only by the mask."""
+    """A polygon drawn by clicks and closed at its first corner; then a fill inside an outline, limited only by the mask."""
     tab = open_film()
     tab.press("l")
     corners = [(5, 5), (40, 8), (50, 40), (10, 30)]

@@ -61,7 +61,7 @@ def masks(rng, ids=4):
 
 
 def test_discs(page):
-    """The smallest discs as pictures, and all sizes against distances."""
+    """The five smallest discs, as a span of columns for each row."""
     found = page.evaluate("import('/static/raster.js').then(({ disc }) => [1, 2, 3, 4, 5].map(disc))")
     assert found[:3] == [[[0, 1]], [[0, 2], [0, 2]], [[0, 3], [0, 3], [0, 3]]]
     assert found[3] == [[1, 3], [0, 4], [0, 4], [1, 3]]

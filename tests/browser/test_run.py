@@ -129,7 +129,7 @@ def end(process):
 
 
 def test_kill_during_a_job(visit, tmp_path):
-    """A killed server loses nothing that the page showed as saved. Strokes in the meantime are kept."""
+    """A killed server loses nothing that the page showed as saved. Strokes drawn while no server runs are kept."""
     film(tmp_path / "film", count=10)
     process, url = start(tmp_path, 0)
     try:

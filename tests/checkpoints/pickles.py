@@ -16,18 +16,18 @@ VALUES = np.arange(6, dtype=np.float32)
 
 
 class Call:
-    """Pickles to a call of the global `name` with `args`, which does not need to exist."""
+    """Is pickled as a call of the global `name` with `args`. The global does not need to exist."""
 
     def __init__(self, name, *args):
         self.name, self.args = name, args
 
 
 class Persistent(tuple):
-    """Pickles to this tuple as a persistent id."""
+    """Is pickled as a persistent id, which is this tuple."""
 
 
 class Name(str):
-    """Pickles to the global with this name."""
+    """Is pickled as the global with this name."""
 
 
 def dumps(value, protocol=2):

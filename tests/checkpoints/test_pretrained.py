@@ -16,7 +16,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 @functools.cache
 def resnet():
-    """A ResNet with the names of torchvision and the widths of the small model, without counters."""
+    """Tensors of a ResNet with the names of torchvision and the widths of the small model, without `num_batches_tracked`."""
     rng = np.random.default_rng(0)
     shapes = {"conv1.weight": (8, 3, 7, 7), "fc.weight": (10, 64), "fc.bias": (10,)}
     shapes |= {f"bn1.{leaf}": (8,) for leaf in NORM}

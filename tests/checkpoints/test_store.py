@@ -1,4 +1,4 @@
-"""Checkpoint folders and the steps of runs: saved variables are loaded."""
+"""Loading saved variables from checkpoint folders and from the steps of training runs."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def test_what_is_saved_is_loaded(saved):
 
 @pytest.mark.parametrize("name", ["OUT", "weights.safetensors"])
 def test_files_of_version_0_1(name):
-    """Made by commit 3699c8c: sizes of the ResNet were next to the other fields, and its layers in `trunk`."""
+    """Written by commit 3699c8c: sizes of the ResNet were top-level fields of the config, and its layers were in `trunk`."""
     found, config = load_checkpoint(OLDER / name)
     assert config == HMMNConfig(
         backbone=ResNet(stem_width=4, blocks=(1, 1, 1), widths=(8, 8, 12)),
@@ -74,7 +74,7 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, saved):
-    """A training workdir of an older version, without records. The values in a checkpoint are its step."""
+    """A training workdir of an older version, without records. All values in a checkpoint equal its step."""
     work = tmp_path_factory.mktemp("run") / "work"
     for step in (2, 10):
         tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())
@@ -92,7 +92,7 @@ def step_of(found):
 
 
 def record(run, **scores):
-    """Adds records of checkpoints as a run writes them, J&F by step."""
+    """Adds records of checkpoints, as a run writes them; `scores` is J&F by step."""
     for step, jf in scores.items():
         about = {"scores": None if jf is None else {"jf": jf, "j": 0.5, "f": 0.5}}
         path = run / f"record/checkpoints/{step.removeprefix('step_')}.json"
@@ -146,7 +146,7 @@ def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
 
 
 def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
-    """An existing path has priority. (Tests of the notebook and of the wheel load the models themselves.)"""
+    """An existing path takes precedence over a model name. (Tests of the notebook and of the wheel load the bundled models.)"""
     assert DEFAULT_WEIGHTS in WEIGHTS and all(file.is_file() for file in WEIGHTS.values())
     monkeypatch.setitem(WEIGHTS, "lite", saved)
     monkeypatch.chdir(tmp_path)

@@ -51,7 +51,7 @@ def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
 def test_a_damaged_folder_is_reported_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
     """After an error, TensorStore continues reading, and each tensor reports to a closed event loop.
 
-    The filters are not removed, because reports arrive during later tests.
+    The filters for these reports stay active, because some reports arrive during later tests.
     """
     path = copy(saved, tmp_path)
     largest = max((path / "variables").rglob("*/d/*"), key=lambda file: file.stat().st_size)

@@ -21,7 +21,7 @@ from tests.small import SMALL, variables
 
 
 def failure(path):
-    """The error message of saving."""
+    """The error message when saving fails."""
     with pytest.raises(CheckpointError) as caught:
         save_checkpoint(path, variables(), SMALL)
     message = str(caught.value)

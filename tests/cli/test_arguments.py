@@ -78,5 +78,5 @@ def test_flags_of_the_scripts_are_taken():
 def test_steps():
     assert [parse_step(text) for text in (None, "best", "0", "12")] == [None, "best", 0, 12]
     for text in ("", "-1", "1.0", "last", "1" * 20, "²"):
-        with pytest.raises(ConfigError, match="expected a number, or best"):
+        with pytest.raises(ConfigError, match="expected a number or 'best'"):
             parse_step(text)

@@ -50,7 +50,7 @@ def test_one_process_may_run_alone(environ):
         ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_ON_NODE": "8"}, None, ""),  # one GPU each, as JAX selects them
         ({"SLURM_STEP_NUM_TASKS": "16", "CUDA_VISIBLE_DEVICES": "3"}, [], ""),  # bound by Slurm
         ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_PER_TASK": "1", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}, [], ""),
-        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_GPUS_ON_NODE": "8"}, None, "2 of 8 GPUs of this node are used"),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_GPUS_ON_NODE": "8"}, None, "2 of the 8 GPUs on this node are used"),
         ({"JAX_LOCAL_DEVICE_IDS": "0,1"}, None, ""),  # set by the user
         ({"SLURM_STEP_NUM_NODES": ""}, None, ""),
     ],

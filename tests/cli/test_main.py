@@ -99,7 +99,7 @@ def test_help_lists_the_benchmarks(capsys, command):
         ),
         (
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--step", "last"],
-            "--step is 'last', expected a number, or best",
+            "--step is 'last', expected a number or 'best'",
         ),
         (["evaluate", "--data", "d", "--output", "r", "--benchmark", "davis"], "invalid choice: 'davis'"),
         (["convert", "from-torch", "x.pth"], "hmmn-jax convert: the following arguments are required: out"),

@@ -1,4 +1,4 @@
-"""The folder of compiled programs, and that programs of other users are not executed."""
+"""The folder of compiled programs. Programs of other users are never executed."""
 
 import os
 import time
@@ -35,7 +35,7 @@ def programs(folder):
 
 
 def compile_once():
-    """Compiles a program, or reads it from the cache. Returns a number that it computes."""
+    """Compiles a program, or reads it from the cache. Returns a number that the program computes."""
     jax.clear_caches()
     compilation_cache.reset_cache()
     return float(jax.jit(lambda x: (3 * x + 1).sum())(jnp.arange(5.0)))

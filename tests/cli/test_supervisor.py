@@ -111,7 +111,7 @@ def test_a_killed_parent_takes_the_child_along(tmp_path):
 
 
 def is_running(pid):
-    """Whether a process is running. A process that has ended may still be in the table if no parent waits for it."""
+    """Whether a process is running. A process that has ended stays in the process table until its parent waits for it."""
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -119,7 +119,7 @@ def is_running(pid):
 
 
 def test_what_a_process_may_write(tmp_path, capsys):
-    """Invalid arguments are not written to a folder that does not belong to this run, nothing to a folder of another run."""
+    """Errors about invalid arguments are only printed. Nothing is written to a folder that another run is using."""
     report("prog", tmp_path, "0", "a\nmistake", 2, begun=False)
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == "prog: a\\nmistake\n"
     lock = tmp_path / RUN_LOCK
@@ -128,7 +128,7 @@ def test_what_a_process_may_write(tmp_path, capsys):
         report("prog", tmp_path, "0", "lost", 4, begun=False)
         assert sorted(tmp_path.rglob("*")) == before
         said = capsys.readouterr().err.splitlines()
-        assert said[0].startswith("prog: error-0.txt is not written: ") and said[1] == "prog: lost"
+        assert said[0].startswith("prog: error-0.txt was not written: ") and said[1] == "prog: lost"
         report("prog", tmp_path, "0", "lost", 4, begun=True)
     assert (tmp_path / "error-0.txt").read_text().endswith("exit code 4\nprog: lost\n")
     (tmp_path / "error-1.txt").write_text("mine")

@@ -46,7 +46,7 @@ def davis(root, sequences, year="2017", split="train", resolution="480p"):
 
 
 def youtube_vos(root, videos, split="train", step=5, all_frames=False):
-    """Makes videos from lists with the ids of each annotated frame. meta.json lists objects in the frames with their id."""
+    """Makes videos from lists with the ids of each annotated frame. meta.json lists the frames of each object."""
     meta = {"videos": {}}
     for name, frames in videos.items():
         objects = {}

@@ -15,7 +15,7 @@ _TURNS += (Transpose.TRANSPOSE, Transpose.ROTATE_90, Transpose.TRANSVERSE, Trans
 
 
 def jpeg(rgb: np.ndarray, orientation: int = 1) -> bytes:
-    """Stores an upright picture like a rotated camera."""
+    """Encodes an upright picture as a rotated camera would store it."""
     image, exif = Image.fromarray(rgb), Image.Exif()
     if orientation != 1:
         image, exif[ExifTags.Base.Orientation] = image.transpose(_TURNS[orientation - 1]), orientation
@@ -33,7 +33,7 @@ def indexed_png(ids: np.ndarray) -> bytes:
 
 
 def colour_of(ids: np.ndarray) -> np.ndarray:
-    """Draws a mask into its own image, with very different colours of the ids."""
+    """Draws a mask as an image, with clearly different colours for the ids."""
     table = np.array([[20, 20, 20], [250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20]], np.uint8)
     return table[ids]
 

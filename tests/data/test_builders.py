@@ -177,4 +177,4 @@ def test_order_holds_where_records_go_through_buckets(tmp_path, monkeypatch):
     for record in range(60):
         path = root / "JPEGImages/480p" / "ab"[record // 30] / f"{record % 30:05d}.jpg"
         assert source.fetch([record])[0][0] == path.read_bytes()
-    assert len(used) > 50  # each is sorted in memory, so a single one would contain the whole data set
+    assert len(used) > 50  # each bucket is sorted in memory, so a single bucket would have to hold the whole data set

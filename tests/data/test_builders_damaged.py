@@ -98,5 +98,5 @@ def test_nothing_good_leaves_nothing(tmp_path):
     assert not (tmp_path / "built/davis").exists()
     (root / "JPEGImages/480p/empty").mkdir()
     (root / "ImageSets/2017/train.txt").write_text("v\nempty\n")
-    with pytest.raises(DataError, match=r"480p/empty: no images"):  # files of a list must exist
+    with pytest.raises(DataError, match=r"480p/empty: no images"):  # a listed video must have images
         run(tmp_path, "davis", root)

@@ -43,7 +43,7 @@ def test_masks_of_all_depths(bits, colour):
     palette = np.random.default_rng(0).integers(0, 256, 3 * 2**bits, np.uint8).tobytes() if colour == 3 else b""
     png = raw_png(values, bits, colour, palette)
     if colour == 3:
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), values)  # Pillow reads it the same
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), values)  # Pillow reads the same values
     np.testing.assert_array_equal(ids_of(png), values)
 
 
@@ -117,7 +117,7 @@ def test_windows_of_images_of_all_orientations_are_upright(divisor):
         size, window = tf.constant([height, width], tf.float32), tf.constant([left, top, right, bottom], tf.float32)
         found = decode_image(tf.constant(stored), size, window, tf.constant(0.95 * divisor), tf.constant(orientation))
         rgb, (x, y) = found.rgb.numpy(), found.corner.numpy()
-        # The stored image is reduced from its own corner. If that is on the right or below, its last block is the first.
+        # Blocks start at the top left of the stored image. In a flipped image, the incomplete last block comes first.
         over = np.array(upright.shape[1::-1]) - np.array([width, height]) / divisor
         column, row = x + over[0] * (orientation in (2, 3, 6, 7)), y + over[1] * (orientation in (3, 4, 7, 8))
         assert (column, row) == (int(column), int(row))

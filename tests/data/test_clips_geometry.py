@@ -61,7 +61,7 @@ TRANSFORMS = {
     "enlarged": {"resize": 280, "colour__frame": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03}},
     "stills": {"still": True, "affine__frame": TURNED, "flip": 0.5},
     "pasted": {"still": True, "affine__frame": TURNED, "copy_paste__probability": 1.0, "copy_paste__size": (0.3, 0.4),
-               "min_area": 1},  # a smaller object has no mask, but would be seen
+               "min_area": 1},  # smaller objects would have no mask, but would be visible
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_masks_stay_on_their_objects(name):
 
 @pytest.mark.filterwarnings("ignore:.*resized")  # not in threads, because catch_warnings is not thread-safe
 def test_masks_a_pixel_off_their_image_are_stretched(source):
-    """As by `hmmn_jax.io.images.fit_mask`, up to rounding to whole pixels."""
+    """Masks are resized as by `hmmn_jax.io.images.fit_mask`, up to rounding to whole pixels."""
     source.masks = [np.pad(mask, ((0, 1), (0, 0)), mode="edge")[:, :-1] for mask in source.masks]
     fetch = source.fetch
 
@@ -93,7 +93,7 @@ def test_a_large_image_is_shrunk_and_turned_upright_without_moving(source):
 
 
 def test_the_window_lies_in_the_image_and_holds_an_object():
-    """Without rotations the border is not visible; the crop has the size of the output, or the image is as small."""
+    """Without rotations, the border is not visible, because no side of the crop is longer than that of the image."""
     batch = clips_of(config_with(), 24)
     assert batch["valid"][:, 0].all()
     fill = np.array([124, 116, 104])

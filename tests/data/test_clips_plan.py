@@ -100,7 +100,7 @@ def test_donors_come_from_all_sets_but_not_from_the_clip():
     assert not (donors == found.frames[:, :1]).any()
     assert_uniform(donors[donors >= 0], range(8))
     assert_uniform(found.donor_id[donors >= 0], [1, 2])
-    assert abs((count > 0).mean() - 0.75) < 0.08  # some would be objects of the clip itself
+    assert abs((count > 0).mean() - 0.75) < 0.08  # some donors are dropped, because they are from the clip itself
 
 
 def test_sets_are_weighted_as_donors():
@@ -127,7 +127,7 @@ def test_twins_are_one_object_pasted_twice():
     assert (np.all(np.equal(first, third), axis=0) & twins).mean() < 0.05
     np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # other draws do not change
     count = (alone.frames[twins, 3:] >= 0).sum(axis=1)
-    assert {1, 2, 3} <= set(count)  # with one object to paste, too
+    assert {1, 2, 3} <= set(count)  # even if only one object would be pasted without twins
 
 
 def test_longer_clips():

@@ -8,7 +8,7 @@ from data.clips.warp import relabel, render, warp_masks
 H, W = 20, 26
 FILL = (124, 116, 104)
 NOTHING = np.zeros((0, 0), np.uint8)
-SOURCES = np.array([[0, 3, 4], [1, 3, 4], [2, 3, 4]])  # maps of the frame, and of the donors in it
+SOURCES = np.array([[0, 3, 4], [1, 3, 4], [2, 3, 4]])  # for each frame: its own map, then the maps of the two donors
 
 
 def source_position(position_map, row, column):
@@ -16,7 +16,7 @@ def source_position(position_map, row, column):
 
 
 def bilinear(image, x, y):
-    """The colour at a position in pixels; outside of the image, the fill."""
+    """The colour at a position in pixels; outside of the image, the fill colour."""
     left, top = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
     padded = np.full((image.shape[0] + 4, image.shape[1] + 4, 3), FILL, float)
     padded[2:-2, 2:-2] = image

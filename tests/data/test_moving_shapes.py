@@ -59,7 +59,7 @@ def test_every_object_is_seen_in_every_frame_with_about_its_area(shapes):
 
 
 def test_images_show_the_same_objects_as_masks(shapes):
-    """The texture of an object differs from the background at the same place in the next frames."""
+    """Edges in the image are much stronger along the borders of the mask than elsewhere."""
     image, mask = shapes.render(2, 0)
     jpeg, png = shapes.fetch([10])
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png[0]))), mask)

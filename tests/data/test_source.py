@@ -48,7 +48,7 @@ def test_pickled(built):
 def test_a_fork_is_rejected_where_it_would_crash(built, monkeypatch):
     source = open_source("davis/2017", built / "built")
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(DataError, match=r"davis/2017 was opened before a fork\. Start processes by spawn"):
+    with pytest.raises(DataError, match=r"davis/2017 was opened before a fork\. Start processes with the spawn method"):
         source.fetch([0])
 
 

@@ -105,7 +105,7 @@ class TestReadDavis:
         with raises("480p/cow: no such folder", "contains bear, swan"):
             read_davis(davis, 2017, "more")
         write_list(davis, "2017/pairs.txt", pair("swan", 0), pair("swan", 7))
-        with raises(r"pairs\.txt: 1 frames in the list are missing in", "swan, such as 00007"):
+        with raises(r"pairs\.txt: 1 frames in the list are missing from", "swan, such as 00007"):
             read_davis(davis, 2017, "pairs")
         (davis / "JPEGImages/480p/empty").mkdir()
         write_list(davis, "2017/empties.txt", "empty")

@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 def run_evaluate(segmenter=None, fields=None, config=None, **request):
-    """Runs a request like the command. `fields` changes the config, which is `custom` by default."""
+    """Runs a request as the command does. `fields` changes the config, which is `custom` by default."""
     config = config or custom.get_config()
     config.update(fields or {})
     if "score" not in request:

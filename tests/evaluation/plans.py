@@ -1,4 +1,4 @@
-"""Scores sequences like DAVIS, for the tests of several modules."""
+"""Scores sequences by the rules of DAVIS, for the tests of several modules."""
 
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.plans import plan_davis

@@ -2,8 +2,9 @@
 
 python -m tests.evaluation.stub_evaluate FAULT --config configs/evaluate/custom.py --data ROOT --output RUN ...
 
-FAULT is none, step or clip: in this process, the second frame of its second video raises an error that the program does not
-know, or one of this video alone. The time of the fault is written to the file in FAULT_FILE. A frame takes SECONDS.
+FAULT is none, step or clip. In the second frame of the second video of this process, step raises an unexpected error, and clip
+raises an error that concerns only this video. The time of the fault is written to the file in FAULT_FILE. A frame takes
+SECONDS.
 """
 
 import functools

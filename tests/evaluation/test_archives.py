@@ -1,4 +1,4 @@
-"""Requirements of official scripts on archives, and mistakes that they score without a message."""
+"""What the official scripts require of archives, and mistakes that they score without an error message."""
 
 import io
 import shutil
@@ -91,7 +91,7 @@ def test_a_video_of_sav_that_the_result_lacks_is_an_error(tmp_path):
 
 
 def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_path):
-    """A MOSE v2 video of two frames, which the server scores as 0; an LVOS object of two frames, with NaN means."""
+    """A MOSE v2 video of two frames, which the server scores as 0; an LVOS object of two frames, whose means would be NaN."""
     trees.mose(tmp_path / "mose")
     trees.save_video(tmp_path / "mose", "short", trees.named(trees.boxes(2, {1: "11"})))
     trees.lvos(tmp_path / "lvos")

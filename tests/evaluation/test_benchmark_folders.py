@@ -25,7 +25,7 @@ def load(name):
 
 
 def read(benchmark, root):
-    """The videos, their plans, and errors of other videos."""
+    """The videos, the plans of those that can be scored, and the errors of the others."""
     task = make_protocol(benchmark_settings(benchmark)).read(root)
     assert not task.failures
     plans, reasons = task.plan(task.clips)
@@ -58,7 +58,7 @@ def test_mose2(tmp_path):
         same(mose2.object_figures(found), golden[f"{v}_scores"])
     calm = golden["calm"].tolist()
     same([*mose2.total([scores[v] for v in calm]).values()], golden["total_calm"])
-    # Mistakes that the server scores without a message.
+    # Mistakes that the server scores without an error message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
     assert lost == {"00005"} and "The server would use 00015.png as 00010.png" in wrong["shifted"]
@@ -274,7 +274,7 @@ def test_data_that_cannot_be_scored(tmp_path):
     (root / "unseen_videos.txt").unlink()
     assert "walk: unseen_videos.txt is missing" in read("lvos_val", root)[2]["walk"]
     trees.save_json(root / "valid_meta.json", {"video": {}})
-    with pytest.raises(DataError, match="not a list of LVOS"):
+    with pytest.raises(DataError, match="not an LVOS list"):
         read("lvos_val", root)
     trees.vost(tmp_path / "vost")
     (tmp_path / "vost/JPEGImages_10fps/cut/00036.jpg").unlink()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 class Keeping(Repeating):
-    """Repeats given masks, including ids of 16 bits."""
+    """Repeats given masks, including 16-bit ids."""
 
     def run(self, frames, mask, later=None):
         for result in super().run(frames, mask, later):
@@ -50,7 +50,7 @@ def written(folder):
 
 @pytest.mark.parametrize("name", ["mose1_val", "mose2_val"])
 def test_mose(roots, tmp_path, name):
-    """Every frame, including the first and the last, video folders at the root, indexed PNGs; no score."""
+    """The archive has all frames as indexed PNGs, including the first and the last, in folders of videos. There is no score."""
     done = run(roots, tmp_path, name, Keeping())
     assert done.code == 0, done.err
     frames = [f"{video}/{t:05d}.png" for video, length in (("crowd", 6), ("street", 5)) for t in range(length)]
@@ -93,10 +93,10 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     assert rows[0].keys() == {"sequence", "object", "frame", "J", "F", "dotF"} and len(rows) == 3 * 4 + 3
     page = (out / "report.html").read_text()
     assert "Metrics of the benchmark" in page and "The values are in percent." in page and page.count('class="away" d="M') == 2
-    absent = "The object is not in the annotation on 2 frame(s). The object disappears at frame 00002."
+    absent = "The object is absent from the annotation of 2 frame(s). The object disappears at frame 00002."
     assert f"{absent} The object returns at frame 00004." in page
     # Object 7 is hidden on the first scored frame, which is not a disappearance, and visible from the second on.
-    assert "The object is not in the annotation on 1 frame(s). The object returns at frame 00002." in page
+    assert "The object is absent from the annotation of 1 frame(s). The object returns at frame 00002." in page
     assert page.count('class="back" d="M') == 2 and "A bar at the bottom marks the frames after the object returns." in page
     assert "Metrics of the benchmark by video" in page and page.count("J&amp;dotF_d") >= 2
 
@@ -147,7 +147,7 @@ def test_long_video(roots, tmp_path):
 
 
 def test_sav(roots, tmp_path):
-    """Binary masks of annotated frames in the given folders, which may overlap and are scored."""
+    """Binary masks of annotated frames, in the given folders. Masks may overlap, and are scored."""
     done = run(roots, tmp_path, "sav_val", Still())
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [
@@ -270,7 +270,7 @@ def test_data_of_burst_that_cannot_be_used(tmp_path):
 
 
 def test_300_objects_in_one_video(tmp_path):
-    """Ids of 16 bits from annotations to masks; the objects of MOSE v2 are those of the first mask."""
+    """16-bit ids, from annotations to masks; the objects of MOSE v2 are those of the first mask."""
     ids = np.arange(1, 301, dtype=np.uint16).reshape(15, 20).repeat(4, 0).repeat(4, 1)
     trees.save_video(tmp_path / "in", "flock", trees.named([ids] * 3))
     trees.save_video(tmp_path / "in", "pair", trees.named(trees.boxes(3, {1: "111"})))
@@ -284,7 +284,7 @@ def test_300_objects_in_one_video(tmp_path):
 
 
 class Wide(Repeating):
-    """Like `Repeating`, without probabilities of 300 objects."""
+    """Like `Repeating`, but without the probabilities of 300 objects."""
 
     def run(self, frames, mask, later=None):
         ids = np.unique(np.append(mask, np.uint16(0)))

@@ -1,7 +1,7 @@
-"""Cases from bug reports of this field, with synthetic videos. The numbers are those of the collection.
+"""Cases from bug reports of similar programs, with synthetic videos. The number in a name identifies the report.
 
-Those of training sets (21) are in `tests/data`, of checkpoints (20) in `tests/test_convert_weights.py`, of arrays (19) in
-`tests/inference`, of interruptions (25) in `test_kill.py`, of `~` (06) in `tests/test_evaluate.py`.
+Other files have the cases of training sets (21, in `tests/data`), checkpoints (20, in `tests/test_convert_weights.py`), arrays
+(19, in `tests/inference`), interruptions (25, in `test_kill.py`) and `~` (06, in `tests/test_evaluate.py`).
 """
 
 import os
@@ -142,7 +142,7 @@ def test_16_frames_that_exif_turns(root, orientation, turn):
     assert done.code == 0 and "rotated upright by their EXIF orientation" in done.err and "6 frames" in done.err
     save_ids(root / "m.png", ONE[0])
     done = own(root, frames=root / "turned", output=root / "stored")
-    if orientation == 6:  # if upside down, the sizes are equal
+    if orientation == 6:  # a picture that is upside down has the same size
         assert done.code == 2 and "EXIF" in done.err and "upright" in done.err
 
 

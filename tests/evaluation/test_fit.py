@@ -18,7 +18,7 @@ from tests.small import SMALL, shapes
 
 
 def peak_slots(kept):
-    """Slots in memory when a bank has grown to `kept` frames and the previous one, computed step by step."""
+    """The peak number of slots while a bank grows to `kept` frames and the previous one, computed step by step."""
     capacity = peak = FIRST_CAPACITY
     while capacity < kept + 1:
         peak, capacity = 3 * capacity, 2 * capacity

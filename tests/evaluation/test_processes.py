@@ -12,7 +12,7 @@ import pytest
 from tests.evaluation.harness import contents, discs, run_evaluate, save_video
 from tests.training.process_matrix import BOUND, HEARTBEAT, INITIALIZATION, LOST, ROOT, Run, free_port
 
-NAMES = "abcdefgh"  # of videos: process 0 has a, c, e, g
+NAMES = "abcdefgh"  # names of the videos; process 0 has a, c, e and g
 RESUME = "Run the same command to resume with the missing videos"
 
 
@@ -32,7 +32,7 @@ class EvaluationRun(Run):
             self.processes[process] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=errors)
 
     def begin_both(self, data, output, target=0, fault="none", seconds=0.1):
-        """Starts both; the fault is in `target`."""
+        """Starts both processes; the fault is in process `target`."""
         port = free_port()
         for i in (0, 1):
             self.begin(i, data, output, port, fault if i == target else "none", seconds)
@@ -45,7 +45,7 @@ class EvaluationRun(Run):
             time.sleep(0.02)
 
     def seconds(self, event):
-        """From the event until the last one has ended."""
+        """Seconds from the event until the last process has ended."""
         return max(self.ended.values()) - event
 
     def said(self):
@@ -55,7 +55,7 @@ class EvaluationRun(Run):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Eight videos, and what an undisturbed run in one process makes of them."""
+    """Eight videos, and the results of an undisturbed run in one process."""
     root = tmp_path_factory.mktemp("processes")
     frames, masks = discs(6)
     for name in NAMES:

@@ -54,7 +54,7 @@ def test_davis_testdev(tmp_path):
 
 @pytest.mark.parametrize("all_frames", [True, False])
 def test_youtube_vos(tmp_path, all_frames):
-    """Ids 2 and 7. 7 starts with the second annotation, in which 2 is ignored. Only listed frames are written."""
+    """Object 7 starts with the second annotation, in which object 2 is ignored. Only listed frames are written."""
     root = youtube_vos(tmp_path, {"v": [[2], [2, 7], None], "u": [[5], None]}, split="valid", all_frames=all_frames)
     names, failures, given = evaluate(youtube_vos_2019.get_config(), root, tmp_path / "run")
     assert names == ["Annotations/u/00000.png", "Annotations/v/00000.png", "Annotations/v/00005.png"] and failures == {}

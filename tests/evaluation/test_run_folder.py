@@ -19,7 +19,7 @@ def test_the_same_may_continue_and_nothing_else(tmp_path):
     run.require_usable()
     run.require_same(made_with)
     assert json.loads((tmp_path / "record/run.json").read_text())["made_with"]["weights"] == "abc"
-    config.fps, config.sequences, config.save_probabilities = 25.0, ("bear",), True  # masks do not depend on it
+    config.fps, config.sequences, config.save_probabilities = 25.0, ("bear",), True  # masks do not depend on these settings
     run.require_same(made_with | {"settings": mask_settings(config)})
     config.mem_every = 3
     with pytest.raises(ConfigError, match=r"run.json: .* settings.mem_every 5, but this run uses 3\. Choose another --output"):

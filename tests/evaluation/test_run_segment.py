@@ -56,7 +56,7 @@ class TestSegment:
 
     def test_benchmarks_choose_nothing(self, own, tmp_path):
         done = run_evaluate(data=own, output=tmp_path / "run", fit=self.FIT)
-        assert done.code == 2 and "settings can be chosen only for a single video" in done.err
+        assert done.code == 2 and "settings can be chosen automatically only for a single video" in done.err
         done = run_evaluate(data=own, output=tmp_path / "run")
         assert done.code == 0 and "network input" not in done.out and "memory frames" not in done.out
 

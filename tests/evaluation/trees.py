@@ -17,7 +17,7 @@ from hmmn_jax.io.images import write_mask
 
 
 def save_frames(folder, names, size, masks=None):
-    """JPEGs of `size` (height and width). Each shows its ids in `masks` in colours, or those of the previous frame."""
+    """JPEGs of `size` (height and width). Each shows the ids of its mask in colours, or repeats the picture before it."""
     folder.mkdir(parents=True)
     picture = np.full((*size, 3), 90, np.uint8)
     for name in names:
@@ -28,7 +28,7 @@ def save_frames(folder, names, size, masks=None):
 
 
 def save_ids(folder, masks):
-    """Indexed PNGs of ids by name of the frame."""
+    """Indexed PNGs of `masks`, which are ids by frame name."""
     for name, ids in masks.items():
         write_mask(folder / f"{name}.png", ids)
 
@@ -46,7 +46,7 @@ def save_json(path, content):
 
 
 def lvos_meta(videos):
-    """The content of valid_meta.json: for each object of a video start, end and frame_nums as strings."""
+    """The content of valid_meta.json: start, end and frame_nums of each object of a video, as strings."""
 
     def entry(start, end, frame_nums):
         return {"frame_range": {"start": str(start), "end": str(end), "frame_nums": str(frame_nums)}}
@@ -66,7 +66,7 @@ def save_objects(folder, masks):
 
 
 def boxes(frames, objects, height=60, width=80):
-    """Ids `[T,H,W]` of moving boxes. `objects` has for each id the frames that show it, such as "110011"."""
+    """Ids `[T,H,W]` of moving boxes. `objects` maps each id to the frames that show it, such as "110011"."""
     ids = np.zeros((frames, height, width), np.uint8 if max(objects) < 256 else np.uint16)
     for place, (i, seen) in enumerate(objects.items()):
         top, left = 8 * (place % 4) + 2, 12 * (place // 4) + 2
@@ -77,7 +77,7 @@ def boxes(frames, objects, height=60, width=80):
 
 
 def named(masks, step=1, start=0, digits=5):
-    """By the name of the frame."""
+    """The masks by frame name."""
     return {f"{start + step * t:0{digits}d}": mask for t, mask in enumerate(masks)}
 
 
@@ -128,7 +128,7 @@ def sav(root):
 
 
 def youtube_vos(root):
-    """Every fifth frame is annotated, ids have a gap. Object 7 of `park` starts late, disappears and returns."""
+    """Every fifth frame is annotated, and the ids have a gap. Object 7 of `park` starts late, disappears and returns."""
     objects = {"park": {2: "1" * 21, 7: "0" * 5 + "1" * 5 + "0" * 5 + "1" * 6}, "sea": {1: "1" * 11}}
     categories, meta = {"park": {2: "dog", 7: "kite"}, "sea": {1: "dog"}}, {}
     for video, seen in objects.items():

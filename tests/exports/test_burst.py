@@ -83,7 +83,7 @@ def test_a_result_is_the_given_file_with_other_masks(given, tmp_path):
     [
         ({}, "the sequence YFCC100M/v_a/b has no result"),
         ({KEY: [{}] * 3}, "masks of 3 frames, expected masks of the 4 annotated frames"),
-        ({KEY: [{}, {8: box(1, 1)}, {}, {}]}, "frame0003.jpg: the track 8 is not given, expected one of [7, 300]"),
+        ({KEY: [{}, {8: box(1, 1)}, {}, {}]}, "frame0003.jpg: the track 8 is unknown, expected one of [7, 300]"),
         ({KEY: [{}, {7: box(1, 1).T}, {}, {}]}, "frame0003.jpg: the mask of track 7 has the shape (44, 30), expected (30, 44)"),
     ],
 )

@@ -77,7 +77,7 @@ def test_ids_above_255(tmp_path, video):
 
 
 def test_binary_pngs(tmp_path, video):
-    """Labelled objects have a file in each frame with a mask, others from their first frame on."""
+    """Labelled objects have a file for each frame with a mask; other objects only from their first frame on."""
     export("binary", tmp_path / "out.zip", video, find, labels={2: Label("fish")})
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         files = {name: np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()}

@@ -14,7 +14,7 @@ from tests.programs import run_script
 from tests.small import TINY, variables
 
 # EXAMPLES=1000 python -m pytest tests/hostile_inputs                 # many more
-# EXAMPLES=25 PROCESSES=1 python -m pytest tests/hostile_inputs       # each as a process of its own
+# EXAMPLES=25 PROCESSES=1 python -m pytest tests/hostile_inputs       # each in a separate process
 EXAMPLES, PROCESSES = int(os.environ.get("EXAMPLES", "12")), bool(os.environ.get("PROCESSES"))
 
 campaign = settings(

@@ -69,7 +69,7 @@ def masks(draw) -> bytes:
 
 @st.composite
 def damage(draw, data: bytes, often: bool = False) -> bytes:
-    """Truncated, with flipped bytes, empty, or other content; mostly undamaged, unless `often` is set."""
+    """The data, truncated, with flipped bytes, emptied or replaced. Most data are unchanged, unless `often` is set."""
     how = draw(st.sampled_from(["none"] * (1 if often else 12) + ["cut", "flip", "empty", "text"]))
     if how == "cut":
         return data[: draw(st.integers(0, len(data)))]
@@ -101,7 +101,7 @@ GOOD_FRAMES = [encoded(Image.fromarray(frame), "JPEG") for frame in FRAMES]
 
 @st.composite
 def folders(draw) -> list[tuple[str, str, bytes]]:
-    """Entries of a folder, name, kind and content: mostly good frames, with a few others."""
+    """Entries of a folder, as (name, kind, content): mostly valid frames, and a few other files."""
     odd = draw(st.lists(st.tuples(st.builds("{}{}".format, STEMS, SUFFIXES), KINDS, images()), max_size=3))
     if draw(st.integers(0, 3)):
         good = [(f"{t:05d}.jpg", "image", content) for t, content in enumerate(GOOD_FRAMES)]

@@ -14,7 +14,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uin
 
 
 class Known(Segmenter):
-    """Each object has the probability `answer(frame, id)`, `[h,w]`, the background the rest. Stores its input."""
+    """Each object has the probability `answer(frame, id)`, `[h,w]`; the background has the rest. Stores its input."""
 
     def __init__(self, answer):
         self.answer, self.shown = answer, []

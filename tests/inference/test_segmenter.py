@@ -216,7 +216,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
     matches, encodings = programs.match._cache_size(), programs.encode_query._cache_size()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        size = 70, 64  # not used in another test
+        size = 70, 64  # no other test uses this size
         state = watch(video(30, *size), rectangles((1, 2), *size))
         # Frames 0, 3, ..., 27 are kept. Frames 0 to 21 fill the eight slots of the first bank, so it grows on frame 22.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10

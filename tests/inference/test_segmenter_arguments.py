@@ -77,5 +77,5 @@ def test_later_masks_of_what_is_no_later_frame(key):
 def test_a_later_mask_beyond_the_end_is_reported_when_all_frames_are_done():
     results = make().run(video(3), MASK, {2: MASK, 7: MASK})
     assert len([next(results), next(results)]) == 2
-    with pytest.raises(ValueError, match=r"later has masks of frames \[7\], but the last frame is 2"):
+    with pytest.raises(ValueError, match=r"later has masks for frames \[7\], but the last frame is 2"):
         next(results)

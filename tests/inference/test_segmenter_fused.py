@@ -57,7 +57,7 @@ def test_by_default_all_but_a_cpu_is_fused():
 
 
 def test_results_are_those_of_single_programs(x64, monkeypatch):
-    """An object, another that starts later, banks that grow from 2 to 4 slots and are then full, loops of known length."""
+    """Two objects, one of which starts later; banks that grow from 2 to 4 slots and become full; loops of known length."""
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     frames, mask, masks = video(5, *SIZE), rectangles((3,), *SIZE), {2: rectangles((0, 7), *SIZE)}
     options = {"config": TINY, "dtype": "float64", "max_memory_frames": 2}
@@ -85,7 +85,7 @@ def test_results_are_those_of_single_programs(x64, monkeypatch):
     ],
 )
 def test_videos_together_equal_each_alone(x64, monkeypatch, masks, fused):
-    """Different ids, and a video that ends before the others. With one object, one video uses the programs above."""
+    """Different ids, and a video that ends before the others. A single video with one object uses the fused programs."""
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     segmenter = make(TINY, "float64", fused=fused)
     videos = [video(length, *SIZE, seed) for seed, length in enumerate((3, 2, 3))]
@@ -116,4 +116,4 @@ def test_what_cannot_be_one_batch_is_reported():
     assert "a mask for each" in refusal([frames, frames], [mask])
     assert "videos with frames" in refusal([frames, []], [mask, mask])
     message = refusal([frames, frames], [mask, rectangles((1, 2), *SIZE)])
-    assert "[32, 48, 3] with 1, [32, 48, 3] with 2, expected one size and one number of objects" in message
+    assert "[32, 48, 3] with 1 object(s), [32, 48, 3] with 2 object(s), expected the same size and number of objects" in message

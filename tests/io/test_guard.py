@@ -152,7 +152,7 @@ def test_a_file_of_the_lock_s_name_keeps_its_bytes(tmp_path):
 
 @pytest.mark.parametrize(("pid", "refused"), [(os.getppid(), True), (2**22 + 1, False)])
 def test_a_file_system_without_locks(tmp_path, monkeypatch, pid, refused):
-    """Without locks, the process id is compared, and for a reused process id the heartbeat."""
+    """Without locks, process ids are compared. If the id is in use, the heartbeat shows whether its process is the owner."""
     monkeypatch.setattr(guard, "_try_lock", lambda file: None)
     leave(tmp_path, 10.0, pid=pid)
     if refused:

@@ -1,4 +1,4 @@
-"""The one place that uses a private module of JAX, and what of it is used."""
+"""The only module that uses a private module of JAX, and the functions that it uses."""
 
 import socket
 import subprocess

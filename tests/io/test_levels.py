@@ -12,7 +12,7 @@ RESAMPLING = Image.Resampling
 
 
 def draw(*shapes, scale=1, height=64, width=96):
-    """Shapes are (kind, box, value), as of ImageDraw."""
+    """Shapes are (kind, box, value), as in ImageDraw."""
     image = Image.new("L", (width * scale, height * scale))
     pen = ImageDraw.Draw(image)
     for kind, box, value in shapes:

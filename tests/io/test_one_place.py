@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Calls functions of `os.path` that return False instead of raising an error. They only take local paths.
+# These folders only handle local paths. They call functions of `os.path` that return False instead of raising an error.
 NOT_YET = ("datasets",)
 MODULES = {"fcntl", "glob", "msvcrt", "shutil", "tempfile"}
 OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # names that other modules may use
@@ -40,7 +40,7 @@ EXCEPTIONS = {
 
 
 def found_in(source: str) -> set[str]:
-    """Finds calls in a module that belong into io."""
+    """Finds the calls in a module that belong in `hmmn_jax/io`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         match node:

@@ -11,7 +11,7 @@ from hmmn_jax.io.shared_folder import require_shared
 
 @pytest.mark.parametrize("boot", ["same", "other"])
 def test_a_folder_that_is_another_in_another_process(tmp_path, monkeypatch, boot):
-    """Process 1 has an empty folder of the name. On another machine it waits for the network drive first."""
+    """Process 1 has an empty folder of the same name. On another machine, process 1 first waits for the network drive."""
     waited = []
     monkeypatch.setattr(module.time, "sleep", waited.append)
     monkeypatch.setattr(module, "_SEEN_SECONDS", 0.01)

@@ -24,7 +24,7 @@ def test_a_folder_is_copied_once_and_changes_follow(remote, bucket, tmp_path, mo
     with Stage(tmp_path) as stage:
         copy = stage.fetch(remote)
     assert copy == tmp_path / "gs/b/set" and files(copy) == {"a": b"one", "deep/b": b"two", "deep/c": b"three"}
-    assert "3 files (0.0 MB) are copied to" in capsys.readouterr().err
+    assert "3 files (0.0 MB) are being copied to" in capsys.readouterr().err
 
     with monkeypatch.context() as patch, Stage(tmp_path) as stage:
         patch.setattr(staging, "download", None)  # nothing is copied a second time

@@ -99,7 +99,7 @@ def test_names_unlike_the_others_are_reported(tmp_path):
     assert notes.lines() == [f"some frames have unusual names: 1 frame ({cover})"]
     other = tmp_path / "a.jpg"
     other.write_bytes(paths[3].read_bytes())
-    for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):  # three, or no name pattern of most files
+    for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):  # three frames, or no name pattern that most frames share
         notes = Notes()
         inspect_frames(few, notes)
         assert notes.lines() == []

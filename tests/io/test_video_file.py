@@ -217,7 +217,7 @@ class TestVideoFile:
             np.testing.assert_allclose(np.mean(frames, (1, 2, 3)), greys(20).mean((1, 2, 3)), atol=4)
 
     def test_colours_are_of_the_standard_that_the_video_file_names(self, tmp_path):
-        """Of pure blue in yuv420p with the weights of BT.601; read as BT.709, as tagged, it is another colour."""
+        """Pure blue is encoded with the weights of BT.601. If the file is tagged BT.709, it is decoded as another colour."""
         frames = np.full((3, 32, 48, 3), (0, 0, 255), np.uint8)
         plain = VideoFile(write_film(tmp_path / "a.mp4", frames))[1]
         np.testing.assert_allclose(plain[8, 8].astype(int), (0, 0, 255), atol=3)
@@ -286,7 +286,7 @@ class TestVideoFile:
 
     def test_a_name_that_is_no_text(self, tmp_path):
         path = write_film(tmp_path / "a.mp4", greys(3))
-        with contextlib.suppress(OSError):  # file systems that only accept text
+        with contextlib.suppress(OSError):  # raised by file systems that only accept UTF-8
             os.rename(path, strange := os.fsencode(tmp_path) + b"/\xff.mp4")
             assert len(VideoFile(os.fsdecode(strange))) == 3
 

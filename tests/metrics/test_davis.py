@@ -62,7 +62,7 @@ def test_first_and_last_frame_are_left_out():
 
 def test_objects_are_those_of_the_first_annotation():
     truth = boxes()
-    truth[0][truth[0] == 1] = 0  # ids 1 to 2 nevertheless, as in the official tool
+    truth[0][truth[0] == 1] = 0  # ids 1 and 2 are scored nevertheless, as in the official tool
     truth[2:, 0, 0] = 3  # starts later, so it is not scored
     scores = score_sequence(boxes(), truth)
     assert scores.j.tolist() == [[1, 1, 1], [1, 1, 1]]

@@ -28,7 +28,7 @@ def j_by_loops(pred, truth):
 
 
 def boundary_by_loops(mask):
-    """Coordinates of pixels that differ from a neighbour: right, below or diagonal; on the last row right, column below."""
+    """Pixels that differ from a neighbour right, below or diagonally below (last row: only right; last column: only below)."""
     height, width = mask.shape
     found = []
     for y, x in itertools.product(range(height), range(width)):
@@ -72,7 +72,7 @@ def blobs(rng, height, width, objects):
     return np.where(speckle, rng.integers(0, objects + 1, ids.shape), ids).astype(np.uint8)
 
 
-# A word holds 64 columns; radii 1, 1, 2, 2, 2 and 3.
+# A word holds 64 columns. The radii are 1, 2 and 3.
 @pytest.mark.parametrize(
     ("height", "width"), [(1, 1), (1, 70), (9, 63), (17, 64), (8, 65), (130, 1), (5, 129), (3, 200), (12, 256)]
 )
@@ -141,7 +141,7 @@ def test_empty_and_full_frames():
 
 
 def test_the_last_row_and_column():
-    """There, only the neighbour along the border is compared, so a single last pixel is only marked at its neighbours."""
+    """In the last row and column, only the neighbour along the border is compared, so the last pixel is never marked."""
     corner, above = np.zeros((2, 48, 64), bool)
     corner[-1, -1] = True  # boundary: left of it, above it, and diagonally above
     above[-2, -2] = True  # boundary: itself, left, above, and diagonally above
@@ -149,7 +149,7 @@ def test_the_last_row_and_column():
     assert boundary_f(corner, above) == pytest.approx(f_by_loops(corner, above, 1), abs=1e-12)
     assert boundary_f(corner, above) < 1
     row, column = np.zeros((2, 48, 64), bool)
-    row[-1] = True  # a full last row only differs from above
+    row[-1] = True  # a full last row only differs from the row above
     column[:, -1] = True
     assert boundary_f(row, column) == pytest.approx(f_by_loops(row, column, 1), abs=1e-12)
 
@@ -158,6 +158,6 @@ def test_ids_beyond_the_objects_are_background():
     pred, truth = np.zeros((2, 20, 30), np.uint8)
     pred[5:10, 5:10] = truth[5:10, 5:10] = 1
     truth[12:, 12:] = 255
-    pred[0, 0] = 3  # shares the digits of 1 and 2
+    pred[0, 0] = 3  # the binary digits of 3 are those of 1 and 2
     j, f = frame_scores(pred, truth, objects=2)
     assert j.tolist() == [1, 1] and f.tolist() == [1, 1]

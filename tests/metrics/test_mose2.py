@@ -83,7 +83,7 @@ def f_by_loops(pred, truth, radius):
 def test_loops_agree(height, width):
     rng = np.random.default_rng(height * 1000 + width)
     pred, truth = blobs(rng, height, width, 3), blobs(rng, height, width, 3)
-    truth[rng.integers(height) :, : rng.integers(2, 5)] = 4  # long and thin; small ones have an area below the tolerance
+    truth[rng.integers(height) :, : rng.integers(2, 5)] = 4  # long and thin; small objects have an area below the tolerance
     pred[rng.integers(height) :, : rng.integers(2, 5)] = 4
     truth[0, -1] = pred[1, -2] = 5
     j, f, adaptive_f, empty = mose2.frame_scores(pred, truth, 6)

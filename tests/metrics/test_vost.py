@@ -38,7 +38,7 @@ def made(frames=4):
 def test_objects_are_those_up_to_the_largest_of_the_first_annotation():
     pred, truth = made()
     truth[1:, 8:, :4] = 4  # starts later, and has a larger id
-    pred[1:, 8:, :4] = 255  # no such object, which has no effect
+    pred[1:, 8:, :4] = 255  # the annotation has no object 255, so this has no effect
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1]] * 3
     pred[2, 0, 0] = 2
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1], [1, 0], [1, 1]]

@@ -6,7 +6,7 @@ import numpy as np
 from hmmn_jax.model.matching import kernel_guided_read
 from tests import oracles
 
-GRID, TINY = (12, 13), (2, 5)  # at least 12x12; fewer than 32 cells
+GRID, TINY = (12, 13), (2, 5)  # GRID has at least 12x12 cells, TINY fewer than 32
 KEY, VALUE = 6, 4
 
 read = jax.jit(kernel_guided_read, static_argnames=("use_kernel", "window", "sigma", "sigma_growth", "return_affinity"))

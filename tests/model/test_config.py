@@ -39,7 +39,7 @@ def test_an_unknown_backbone_is_reported_with_those_that_are_known():
         HMMNConfig.from_dict({"backbone": {"name": "vgg"}})
     with pytest.raises(ValueError, match="unknown backbone None"):
         HMMNConfig.from_dict({"backbone": {}})
-    with pytest.raises(ValueError, match=r"ResNet has no field depth, which may come from a newer version"):
+    with pytest.raises(ValueError, match=r"ResNet has no field depth. A newer version of hmmn-jax may be required"):
         HMMNConfig.from_dict({"backbone": {"name": "resnet", "depth": 5}})
     with untyped(), pytest.raises(ValueError, match=r"HMMNConfig.backbone is 'resnet', expected a backbone"):
         HMMNConfig(backbone="resnet")

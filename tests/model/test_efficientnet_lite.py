@@ -42,7 +42,7 @@ def draw(shapes, dtype=np.float32, seed=0):
 
 
 def file_of(sizes, beyond=True):
-    """Shapes in a file of the PyTorch port for such a network; `beyond`: with another block, head and classifier."""
+    """Shapes in a file of the PyTorch port, for a network of `sizes`; `beyond` adds another block, a head and a classifier."""
     shapes = {"_conv_stem.weight": (sizes.stem_width, 3, 3, 3), **norm("_bn0", sizes.stem_width)}
     inputs, index = sizes.stem_width, 0
     stages = list(zip(sizes.blocks, sizes.widths, sizes.expansions, sizes.kernel_sizes, strict=True))
@@ -68,7 +68,8 @@ def norm(name, width):
 def in_pytorch(tensors, frame, strides, outputs, masks=None):
     """Features after the blocks `outputs`, in PyTorch.
 
-    Tensors by the names of the port, a frame `[b,H,W,3]` in [0, 1]; masks `[b,H,W,2]` are further inputs of the first layer.
+    `tensors` has the names of the port, and `frame` is `[b,H,W,3]` in [0, 1]. `masks`, `[b,H,W,2]`, are further inputs of the
+    first layer.
     """
     import torch
     from torch.nn import functional
@@ -110,7 +111,7 @@ def features(sizes, values, frame, masks=None, compute=None):
 
 
 def variables_of(sizes, tensors, with_masks=False):
-    """Variables of a module from tensors by the names of the port; the kernels of masks are the stem's further inputs."""
+    """Variables of a module from tensors with the names of the port; the kernels of masks are the stem's further channels."""
     paths = sizes.torch_names(with_masks)
     flat = {paths[name]: tensors[there] for name, there in sizes.pretrained_names().items()}
     if with_masks:
@@ -132,7 +133,7 @@ def as_tensors(tensors):
 
 
 def small_tensors(inputs=3):
-    """Float64 tensors of the small network, with a number of inputs of the first layer."""
+    """Float64 tensors of the small network, whose first layer has `inputs` channels."""
     shapes = file_of(SMALL_LITE, beyond=False)
     return draw(shapes | {"_conv_stem.weight": (SMALL_LITE.stem_width, inputs, 3, 3)}, np.float64)
 

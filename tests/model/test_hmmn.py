@@ -33,7 +33,7 @@ def remembered(config=SMALL):
 @functools.cache
 def segmented(config=SMALL):
     own = any(getattr(config, name) != getattr(SMALL, name) for name in ("backbone", "dtype", "use_topk_read"))
-    shared = config if own else SMALL  # gradients of the variables and the memory
+    shared = config if own else SMALL  # other configs share the variables and the memory of SMALL
     memory, frame, centres = remembered(shared)
     return apply("segment", config, variables(shared), frame, bank_of(memory, centres))
 
@@ -176,7 +176,7 @@ def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: rng.normal(size=x.shape) * np.abs(x).mean(), params)
     along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, direction)))
-    # Masks are rounded to float32 in between, which smaller differences would show.
+    # Masks are rounded to float32 in memory. With smaller steps, the rounding would dominate the finite difference.
     behind, ahead = (value(jax.tree.map(lambda x, d, s=sign: x + s * 1e-4 * d, params, direction)) for sign in (-1, 1))
     assert abs(along) > 1e-4
     np.testing.assert_allclose((ahead - behind) / 2e-4, along, rtol=1e-2)

@@ -19,7 +19,7 @@ from tests.model.reads import GRID, KEY, TINY, VALUE, draw, every, expected, fla
 def test_argmax_looks_inside_the_window(grid, window):
     n = grid[0] * grid[1]
     affinity = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
-    affinity[..., 1:3] = 0.5  # several are equal: the first one is used
+    affinity[..., 1:3] = 0.5  # if several affinities are equal, the first one is used
     for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators use the latter
         found = jax.jit(form, static_argnums=(1, 2, 3))(affinity, *grid, window)
         for b, o in np.ndindex(2, 3):
@@ -38,8 +38,8 @@ def test_kernel_is_a_gaussian_around_the_centre(x64):
 @pytest.mark.parametrize(
     ("grid", "objects", "length", "kept", "at"),
     [
-        (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # T = 1, 2, 3, 40
-        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # previous frames that are not kept: T = 1, 2, 2, 3, 4
+        (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # 1, 2, 3 and 40 frames in memory
+        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # previous frames that are not kept: 1, 2, 2, 3 and 4 frames in memory
         (GRID, 7, 3, every(1), (1, 2)),
         (TINY, 2, 6, every(2), range(6)),
     ],
@@ -84,7 +84,7 @@ def test_kernel_of_an_older_frame_is_one_hop_ahead_of_its_centre(x64):
 @pytest.mark.parametrize("capacity", [2, 5])
 def test_what_lies_in_slots_that_are_not_filled_is_never_read(capacity):
     keys, values, queries = frames(3, 2, GRID, np.float32)
-    kept = (lambda t: t == 0) if capacity == 2 else every(1)  # T = 1, 2, 2 and T = 1, 2, 3
+    kept = (lambda t: t == 0) if capacity == 2 else every(1)  # 1, 2, 2 or 1, 2, 3 frames in memory
     dirty, clean = (walk(keys, values, queries, kept, capacity, filler, return_affinity=True) for filler in (np.nan, 0))
     for t, (found, wanted) in enumerate(zip(dirty, clean, strict=True)):
         for name in ("readout", "log_affinity", "affinity"):
@@ -106,7 +106,7 @@ def test_a_full_bank_reads_as_one_with_room(x64, count):
 
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-6), (ml_dtypes.bfloat16, 2e-6)])
 def test_kernel_read_loses_little_to_rounding(dtype, bound):
-    """In float32, also for bfloat16 inputs, which are computed in float32."""
+    """Reads of bfloat16 inputs are also computed in float32."""
     keys, values, queries = frames(5, 2, GRID, dtype)
     reads = list(walk(keys, values, queries, every(1), 8))
     assert reads[0].readout.dtype == reads[0].log_affinity.dtype == jnp.float32

@@ -1,4 +1,4 @@
-"""Whether XLA computes correctly: jit against no jit, for reported errors of jaxlib on a CPU and for our reads."""
+"""Results with jit against results without jit, for known errors of jaxlib on a CPU and for reads of the memory."""
 
 import functools
 import os

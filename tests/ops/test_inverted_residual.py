@@ -1,4 +1,4 @@
-"""Bands of rows against whole maps, and these against loops. (test_efficientnet_lite.py compares with PyTorch.)"""
+"""Bands of rows against whole maps, and whole maps against loops. (test_efficientnet_lite.py compares with PyTorch.)"""
 
 import functools
 

@@ -70,7 +70,7 @@ def test_gpus_select_16_at_a_time(platform, dtype, cells, k, expected):
 
 
 def test_several_users_do_not_bring_back_the_sort():
-    """The strides use the first k of one selection; XLA would then sort whole rows if it saw their slices."""
+    """The strides use slices of one selection. Without a barrier, XLA would sort whole rows because of the slices."""
 
     def users(x):
         best, indices = top_k(x, 32)

@@ -11,7 +11,7 @@ from tests.small import SMALL, variables
 
 
 def convolve(x, kernel):
-    """3x3 cross-correlation with one zero around, as nine shifted products."""
+    """3x3 cross-correlation with zero padding of one pixel, as nine shifted products."""
     x, kernel = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0))), kernel.astype(np.float64)
     h, w = x.shape[1] - 2, x.shape[2] - 2
     return sum(x[:, i : i + h, j : j + w] @ kernel[i, j] for i in range(3) for j in range(3))
@@ -77,7 +77,7 @@ def test_sums_and_relu(band_bytes, kernel_bytes, monkeypatch):
 
 
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():
-    """The corner selects one of two equal matrices, so the transform is the same."""
+    """The transform of the kernel depends on the corner only formally, so a NaN in the corner does not change the transform."""
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((1, 12, 12, 3), np.float32), rng.standard_normal((3, 3, 3, 4), np.float32)
     x[0, 0, 0, 0] = np.nan
@@ -89,4 +89,4 @@ def test_is_on_in_float32_on_a_cpu_and_off_in_float64(x64):
     assert Segmenter(variables(), SMALL).config.winograd
     assert not Segmenter(variables(dtype="float64"), SMALL).config.winograd
     assert not Segmenter(variables(), SMALL, winograd=False).config.winograd
-    assert not SMALL.winograd  # also not by default in the model
+    assert not SMALL.winograd  # off by default in the config

@@ -55,7 +55,7 @@ class Gated(Stub):
 
 
 class Page:
-    """A tab: sends the requests of the page, with the revisions that it has received. It is closed with its server."""
+    """A tab: sends the requests of the page, with the revisions that it has received. The tab closes with its server."""
 
     opened = []  # noqa: RUF012
 
@@ -113,7 +113,7 @@ class Page:
         return self.http.post("/api/jobs", json={"start": start, "stop": stop, "direction": direction})
 
     def events(self, after=0, until=lambda name, data: False, headers=None):
-        """Name and data of the events after one, up to the one for which `until` is true. Also their numbers."""
+        """Name and data of the events after number `after`, up to the first for which `until` is true. Also their numbers."""
         found = []
         with self.http.stream("GET", "/api/events", params={"after": after}, headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -136,7 +136,7 @@ class Page:
 
 @contextlib.contextmanager
 def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
-    """Serves a project whose revisions start at a number; yields the server."""
+    """Serves a project whose revisions start at `first`; yields the server."""
     with contextlib.ExitStack() as opened:
         with mock.patch.object(opening, "first_number", lambda: first):
             server = opened.enter_context(open_page(folder, video, lambda _: segmenter or Stub(), "stub", host, 0))

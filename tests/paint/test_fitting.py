@@ -21,7 +21,7 @@ class Many(ArrayVideo):
         return self.count
 
 
-CONFIG = HMMNConfig().replace(key_dim_s16=16, value_dim_s16=48)  # 4 * (16 + 48) bytes in a cell, and 4 of its centre
+CONFIG = HMMNConfig().replace(key_dim_s16=16, value_dim_s16=48)  # 4 * (16 + 48) bytes per cell, and 4 bytes for its centre
 
 
 class Made(Segmenter):

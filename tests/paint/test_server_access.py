@@ -66,7 +66,7 @@ def test_a_code_works_once_in_place_of_the_token(tmp_path, frames, monkeypatch):
 
 
 def test_a_link_on_another_page_opens_this_one(shared):
-    """A redirection would have no cookie, because the browser attributes it to the other page."""
+    """A redirected request would have no cookie, because the browser attributes the request to the other page."""
     answer = httpx.get(f"{shared.http.base_url}/?token={shared.token}", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 200 and 'content="0; url=/"' in answer.text and "HttpOnly" in answer.headers["set-cookie"]
 

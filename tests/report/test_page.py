@@ -74,7 +74,7 @@ def box(y, x, value):
 
 
 def made(root, names):
-    """Videos of two boxes. The prediction of the first is perfect; the others have increasing errors."""
+    """Videos of two boxes. The prediction for the first video is perfect; the others have increasing errors."""
     sequences = []
     for place, name in enumerate(names):
         folder = root / "data" / f"{place}"
@@ -105,7 +105,7 @@ def test_every_figure_is_on_the_page_and_the_worst_comes_first(world):
     about = {"data": "ROOT", "checkpoint": None, "config": {"mem_every": 5, "deep": {"er": "x"}, "paper": paper}}
     write_report(root / "run", PROTOCOL, sequences, root / "pred", about, scores, cost=cost, paper=paper)
     page = Page(root / "run" / "report.html")
-    jf = {s.name: (s.j.mean() + s.f.mean()) / 2 for s in scores}  # all objects have as many frames
+    jf = {s.name: (s.j.mean() + s.f.mean()) / 2 for s in scores}  # all objects have the same number of frames
     mean = np.mean([*jf.values()])
     assert (
         jf["good"] == 1
@@ -133,7 +133,7 @@ def test_a_part_of_a_benchmark_is_not_compared(world):
     root, sequences, scores = world
     write_report(root, PROTOCOL, sequences, root / "pred", {}, scores, paper={"sequences": 20, "figures": {"J&F": 0.9}})
     words = Page(root / "report.html").words
-    assert "over 20 sequences, of which this run has 3" in words and "this run differs" not in words
+    assert "over 20 sequences, of which this run scored 3" in words and "this run differs" not in words
 
 
 def test_nothing_comes_from_outside(world):
@@ -151,7 +151,7 @@ def test_nothing_comes_from_outside(world):
 
 
 def test_malicious_names_stay_text(tmp_path):
-    evil = EVIL.replace("/", "\u2215")  # folder names cannot have it
+    evil = EVIL.replace("/", "\u2215")  # folder names cannot contain a slash
     sequences = made(tmp_path, (evil, "$title"))
     scores = scored(tmp_path / "pred", sequences)
     about = {EVIL: EVIL, "config": {EVIL: [EVIL]}}

@@ -77,7 +77,7 @@ class Oracle:
     # Propagation
 
     def propagate(self, start, stop, direction):
-        """Yields frame and whether it is final."""
+        """Yields each frame, and whether it is final."""
         assert self.anchors
         sent = {}
         for segment in self.segments(start, stop):

@@ -1,4 +1,4 @@
-"""A segmenter with an integer rule as network: probabilities are in steps of 1/255, which a session stores exactly."""
+"""A segmenter that computes an integer rule: probabilities are in steps of 1/255, which a session stores exactly."""
 
 import numpy as np
 

@@ -16,7 +16,7 @@ AREAS = {"forward": {1: 30, 2: 5, 3: 1, 4: 20}, "backward": {1: 30, 2: 5, 3: 1, 
 @pytest.mark.parametrize("areas", [None, AREAS])
 @pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward")])
 def test_a_blend_is_within_the_stated_bound_of_the_formula(order, areas):
-    """Object 4 is in both anchors, 1 only in the previous, 9 only in the next; t = 4 is at a quarter."""
+    """Object 4 is in both anchors, 1 only in the previous, 9 only in the next; frame 4 is at a quarter of the interval."""
     rng, pool = np.random.default_rng(0), ArrayPool()
     forward, backward = rng.dirichlet((0.4, 0.4, 0.4), (2, 40, 50)).transpose(0, 3, 1, 2)
     passes = {

@@ -189,12 +189,12 @@ def test_changes_of_an_older_session_do_not_count(tmp_path):
     session.save(tmp_path)
     older = (tmp_path / "changes.jsonl").read_bytes()
     Session.load(tmp_path, Stub(), FRAMES).save(tmp_path)
-    (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))  # as if the process had ended between both files
+    (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))  # as if the process had ended between the two files
     assert_same(Session.load(tmp_path, Stub(), FRAMES), session)
 
 
 def test_two_sessions_that_save_to_one_folder(tmp_path):
-    """The later one is valid; it never appends to the file of the other."""
+    """The session that was saved last is valid. It never appends to the file of the other session."""
     one, two = make({0: box(1)}), make({4: box(2)})
     for session, t in ((one, 1), (two, 2), (one, 3), (two, 5), (two, 6)):
         session.annotate(t, box(1))

@@ -240,7 +240,7 @@ def test_not_a_number_is_no_agreement(tmp_path, checkpoint, inputs, capsys):
         ),
         (
             lambda checkout: (checkout / "model.py").write_text(MODEL.replace("expand(objects,", "expand(objects + 1,")),
-            "logits of shape (2, 4, 48, 64), expected [T-1,K+1,H,W], which is (2, 3, 48, 64)",
+            "logits of shape (2, 4, 48, 64), expected [T-1,K+1,H,W] = (2, 3, 48, 64)",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def batch(step):
 
 
 def make_run(config=CONFIG, **options):
-    """The first state, and the compiled step."""
+    """The initial state, and the training step."""
     schedule = learning_rate_schedule("poly", 1e-3, 100, warmup_steps=2)
     optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=CLIP_NORM))  # one vector compiles faster
     step = make_train_step(config, optimizer, schedule, seed=3, ema_decay=EMA_DECAY, **options)

@@ -23,12 +23,12 @@ from hmmn_jax.checkpoints.steps import finished_steps
 
 ROOT = Path(__file__).parents[2]
 HEARTBEAT, INITIALIZATION = 10, 45  # seconds; the defaults of JAX are 100 and 300
-BOUND = 15.0  # seconds in which all processes end
+BOUND = 15.0  # seconds within which all processes must end
 CASES = ("step", "data", "disk", "kill", "term", "local", "double", "missing")
 CELLS = [f"{case}-{process}" for case in CASES for process in (0, 1)]
 SETTINGS = ("batch=4", "samples=4000000", "parallel=pmap", "learning_rate.warmup=0", "checkpoint.every=8", "log_every=4")
 SETTINGS += ("stop_above=1e9",)
-LOST = "(the connection to .* was lost|no heartbeat was received from process)"  # what a process says if the other is killed
+LOST = "(the connection to .* was lost|no heartbeat was received from process)"  # what a process reports if the other is killed
 
 
 @dataclass

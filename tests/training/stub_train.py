@@ -2,8 +2,8 @@
 
 python -m tests.training.stub_train FAULT --config configs/train/smoke.py --workdir RUN ...
 
-FAULT is none, step, data or disk, and fails in this process at step `FAULT_STEP`. The loss of a step is the mean of its sample
-numbers.
+FAULT is none, step, data or disk: the part that fails in this process, at step `FAULT_STEP`. The loss of a step is the mean of
+its sample numbers.
 """
 
 import errno

@@ -52,7 +52,7 @@ def test_a_checkpoint_that_was_cut_off(server, capsys):
         for step in (1, 2):
             checkpoints.save(state(step))
     (workdir / "checkpoints/2/commit_success.txt").unlink()
-    step_record(workdir, 2).adopt((), None)  # as while the step is written
+    step_record(workdir, 2).adopt((), None)  # as it is while the step is being written
     (workdir / "checkpoints/2/notes.txt").write_text("mine")
     (workdir / "checkpoints/7/notes.txt").write_text("mine")
     assert finished_steps(workdir) == [1] and foreign_steps(workdir) == {7}
@@ -61,7 +61,7 @@ def test_a_checkpoint_that_was_cut_off(server, capsys):
     with Checkpoints(workdir, keep=5, keep_best=0) as checkpoints:
         assert names(workdir / "checkpoints/2") == ["notes.txt"] and finished_steps(workdir) == [1]
         assert not checkpoints.save(state(7))
-    assert "7: these paths were not written by this run" in capsys.readouterr().err
+    assert "these paths were not written by this run: 7" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_moved_away(server):
@@ -84,7 +84,7 @@ def test_metrics_and_pictures(server, monkeypatch):
     assert is_begun(workdir) and (workdir / "config.json").read_text() == "{}"
     with Writer(workdir, 0) as writer:
         writer.scalars(1, {"loss": 1.0})
-        assert read_metrics(workdir) == []  # objects cannot grow, so it is uploaded at intervals
+        assert read_metrics(workdir) == []  # objects cannot grow, so the file is uploaded at intervals
         writer.flush()
         assert read_metrics(workdir) == [{"step": 1, "loss": 1.0}]
         monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.0)

@@ -103,7 +103,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
 
 
 def test_scores_come_after_the_checkpoint(tmp_path):
-    """Before and after it is recorded. Scores of a step that is not kept are dropped."""
+    """Scores are added before or after the checkpoint is recorded. Scores of a step that is not kept are dropped."""
     with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
         checkpoints.save(state_at(2))
         checkpoints.score(2, {"jf": 0.9})
@@ -147,7 +147,7 @@ def test_only_damaged_checkpoints(tmp_path):
     told = []
     for _ in range(2):
         with pytest.raises(
-            CheckpointError, match=r"none of 2 checkpoints could be read: .*checkpoints/4 cannot be read"
+            CheckpointError, match=r"none of the 2 checkpoints could be read: .*checkpoints/4 cannot be read"
         ) as caught:
             restore_latest(tmp_path, state_at(0))
         told.append(str(caught.value))
@@ -231,7 +231,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_was_incomplete_is_cleared_away(tmp_path):
-    """A process was killed while it wrote step 6. The same name with a different number belongs to a user."""
+    """A process was killed while it wrote step 6. The folder of step 7 has a similar name, but belongs to a user."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
         for item in ("variables.orbax-checkpoint-tmp/d", "training"):
@@ -258,7 +258,7 @@ def test_a_user_s_file_in_what_was_incomplete_stays(tmp_path):
 def test_a_step_that_was_written_but_not_yet_recorded_counts(tmp_path):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
-    step_record(tmp_path, 2).adopt((), None)  # as it is until the step is complete
+    step_record(tmp_path, 2).adopt((), None)  # the record, as it is until the step is complete
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(4))
     assert finished_steps(tmp_path) == [4]
@@ -287,7 +287,7 @@ def test_what_a_user_put_among_the_checkpoints_does_not_change(tmp_path, capsys)
     assert {name: files(folder / name) for name in mine} == mine
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and said[1].startswith("NOTE: step 6 is not saved")
-    assert "1, 6, 7, 90: these paths were not written by this run" in said[0]
+    assert "these paths were not written by this run: 1, 6, 7, 90" in said[0]
     with pytest.raises(CheckpointError, match="checkpoints/90 was not written by this run, but the run needs this path"):
         require_free_step(tmp_path, 90)
 

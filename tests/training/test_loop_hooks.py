@@ -20,7 +20,7 @@ from tests.training.tiny_run import tiny_batch, tiny_config
 
 @pytest.mark.parametrize("bad_step", [3, 4])
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_path, bad_step):
-    """Ids of objects that are padding have probability 0. The checkpoint of step 4 is not written then."""
+    """Ids of padding objects have probability 0, so the loss is not finite. The checkpoint of step 4 is not written."""
 
     def poisoned(first_step):
         for step, batch in zip(itertools.count(first_step + 1), batches(first_step), strict=False):

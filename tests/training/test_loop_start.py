@@ -1,4 +1,4 @@
-"""The start of a run: initial variables, own losses and optimizers, and errors in the config."""
+"""The start of a run: initial variables, custom losses and optimizers, and errors in the config."""
 
 import numpy as np
 import optax
@@ -66,7 +66,7 @@ def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "a different model" in message and "norm is 'group', expected 'layer'" in message
-    with pytest.MonkeyPatch.context() as patch:  # before variables are initialised, which compiles
+    with pytest.MonkeyPatch.context() as patch:  # raised before the initialisation, which compiles a program
         patch.setattr(loop, "starting_state", None)
         assert refusal(DataError, no_data) == "no such set"
 

@@ -64,7 +64,7 @@ def test_the_hardest_share_equals_a_sort(x64):
 
 def test_only_the_hardest_share_has_gradients_and_ties_are_shared(x64):
     logits = np.zeros((1, 1, 2, 1, 6))
-    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]  # for background, 3 has the largest loss, and the losses of 1 are equal
+    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]  # all pixels are background: 3 has the largest loss, and each 1 the same loss
     masks = np.zeros((1, 1, 1, 6), np.uint8)
     gradient = jax.grad(lambda x: frame_cross_entropy(x, jnp.asarray(masks), jnp.asarray(0.5)).sum())(jnp.asarray(logits))
     wrong = 1 / (1 + np.exp(-np.array([3.0, 1, 1, 1, 0, 0])))

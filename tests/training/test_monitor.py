@@ -1,4 +1,4 @@
-"""The monitor: means over steps, one step later, and the stop of diverged runs."""
+"""The monitor: it averages metrics over steps, fetches them one step late, and stops diverged runs."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The same five steps on one device, on eight, and in two processes with two each agree to 1e-9 in float64."""
+"""Five steps on one device, on eight devices, and in two processes with two devices each: equal within 1e-9 in float64."""
 
 import json
 import os
@@ -15,9 +15,10 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.training.parallel import Parallel
 from tests.training import five_steps
 
-# Compilation takes a third of the time. The tests compare sums in different orders, for which compiler options do not matter.
+# With these options, compilation takes a third of the time. The tests compare sums in different orders, for which compiler
+# options do not matter.
 QUICK = {"xla_backend_optimization_level": 0}
-if jax.__version_info__ < (0, 11, 1):  # later versions do not know the option
+if jax.__version_info__ < (0, 11, 1):  # later versions do not have this option
     QUICK["xla_cpu_use_fusion_emitters"] = False
 
 

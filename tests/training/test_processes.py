@@ -7,7 +7,7 @@ import pytest
 from hmmn_jax.training.metrics import read_metrics
 from tests.training.process_matrix import CELLS, SETTINGS, Run, free_port, prepare, run_cell
 
-NORMAL = ("disk-0", "data-1", "kill-1")  # term-0, too: its run is resumed
+NORMAL = ("disk-0", "data-1", "kill-1")  # the test of a resumed run also runs term-0
 
 
 @pytest.mark.parametrize("name", [name if name in NORMAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS])

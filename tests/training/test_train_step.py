@@ -19,7 +19,7 @@ def test_coins_belong_to_samples_and_not_to_places():
     coins = np.asarray(memory_coins(7, jnp.asarray(samples), 0.5))
     order = np.random.default_rng(0).permutation(64)
     np.testing.assert_array_equal(memory_coins(7, jnp.asarray(samples[order]), 0.5), coins[order])
-    for sample in (0, 31):  # one sample, as on a separate device, and in another type
+    for sample in (0, 31):  # a single sample, as on a separate device, and with a different dtype
         np.testing.assert_array_equal(memory_coins(7, jnp.asarray([sample], jnp.uint32), 0.5), coins[[sample]])
 
 

@@ -90,7 +90,7 @@ def test_frames_are_scaled_and_scores_are_at_full_size(tmp_path):
     segmenter = Repeating()
     result = validated(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], size=24)
     assert segmenter.sizes == [((24, 32, 3), (24, 32))] * FRAMES
-    assert result.scores["j"] == 1  # 8 to 24 is a multiple of the larger pixels, and the edge is half-way between
+    assert result.scores["j"] == 1  # the edges at 8 and 24 are edges of the larger pixels, too
 
 
 def test_what_cannot_serve_is_reported_before(tmp_path):

@@ -42,7 +42,10 @@ def add_takeover(group: Any) -> None:
 
 def add_exports(group: Any) -> None:
     """Adds the option to export masks in other formats."""
-    text = "also write masks as any of davis, binary, rgba, coco, ytvis, mp4 and gif, comma-separated (see 'hmmn-jax export')"
+    text = (
+        "also write the masks in any of these formats, comma-separated: davis, binary, rgba, coco, ytvis, mp4, gif (see "
+        "'hmmn-jax export')"
+    )
     group.add_argument("--export", type=parse_list, default=(), metavar="KINDS", help=text)
 
 
@@ -54,13 +57,13 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="assignments",
         metavar="NAME=VALUE",
-        help="change a setting, such as mem_every=3; may be repeated. An error for an unknown NAME lists the valid names",
+        help="change a setting, such as mem_every=3; may be repeated. For an unknown NAME, the error lists the valid names",
     )
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """Adds the option for the compilation cache."""
-    text = "folder in which compiled programs are cached for later runs, or off for no cache (default: in your cache folder)"
+    text = "folder in which to cache compiled programs, or 'off' for no cache (default: a folder in your cache folder)"
     parser.add_argument("--compilation-cache", "--compilation_cache", metavar="DIR", help=text)
 
 

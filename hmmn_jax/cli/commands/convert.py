@@ -1,4 +1,4 @@
-"""Converts checkpoints between PyTorch and JAX, and makes initial weights for training from ImageNet weights.
+"""Converts checkpoints between PyTorch and JAX, and turns ImageNet weights into initial weights for training.
 
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
   hmmn-jax convert to-torch OUT weights.safetensors      # or .pth if PyTorch is installed; --half: as float16
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
         return added
 
     command("from-torch", "Converts a PyTorch checkpoint to a checkpoint folder.", "convert_from_torch", "file", "out")
-    text = "Writes a checkpoint folder as a PyTorch checkpoint. The metadata of a .safetensors file contains the config."
+    text = "Converts a checkpoint folder to a PyTorch checkpoint. The metadata of a .safetensors file contains the config."
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
     add("--half", action="store_true", help="store floats as float16 (half the size, with relative errors up to 0.0005)")
     text = (
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
     add("--seed", type=int, default=0, help="seed for the new layers")
-    sizes = "folder or workdir with the model's config (default: the published dimensions, with the backbone in the file)"
+    sizes = "folder or workdir with the model's config (default: the published dimensions and the backbone from the file)"
     add("--config", type=local, default=None, help=sizes)
-    text = "Lists the tensors of a checkpoint. For a checkpoint folder, the official tensor names are listed."
+    text = "Lists the tensors of a checkpoint. For a checkpoint folder, shows the names from the official PyTorch checkpoint."
     command("inspect", text, "inspect_checkpoint", "file")
     return command
 

@@ -37,6 +37,6 @@ def run(options: argparse.Namespace) -> None:
     evaluate(Request(config, data=DEMO_CLIP, output=options.output, **written, **model))
     frames, mask = DEMO_CLIP / "JPEGImages/240p/koi", DEMO_CLIP / "Annotations/240p/koi/00000.png"
     print(
-        "Next, segment your own video. For example, this command segments the same clip:\n"
+        "Next, segment your own video. As an example, this command segments the bundled clip again:\n"
         f"  hmmn-jax segment {frames} --mask {mask} --output OUT"
     )

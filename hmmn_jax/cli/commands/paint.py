@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host",
         default="127.0.0.1",
         help="address to listen on (default: %(default)s, this machine only); with another address, other machines can try to "
-        "guess the token, and the connection is not encrypted",
+        "guess the access token, and the connection is not encrypted",
     )
     add("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free port)")
     add("--no-browser", action="store_true", help="print the address instead of opening a browser")

@@ -1,11 +1,11 @@
 """Segments objects in all frames of a video, given their masks in one or several frames.
 
 VIDEO is a video file or a folder of images. The mask is an indexed PNG of the same size as the first frame. In the mask, each
-object has its own id, 1, 2, ..., and the background is 0. A mask that contains only 0 and 255 has one object. To annotate
+object has its own id (1, 2, ...), and the background is 0. A mask that contains only 0 and 255 has one object. To annotate
 several frames, pass a folder of masks as --mask. Each mask is named after its frame. The mask of frame 12 of a video file,
-counted from 0, is named 00012.png. Objects that are not in a mask are considered absent from the frame of the mask. A frame
-between two masks is segmented using both masks. Many paint programs can save indexed PNGs. To draw masks in the browser, use
-'hmmn-jax paint VIDEO'.
+counted from 0, is named 00012.png. If an object is missing from a mask, the object is considered absent from that frame. A
+frame between two masks is segmented using both masks. Many paint programs can save indexed PNGs. To draw masks in the browser,
+use 'hmmn-jax paint VIDEO'.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -13,9 +13,9 @@ between two masks is segmented using both masks. Many paint programs can save in
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --size 720 --max-memory-frames 20
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
-Writes OUT/masks/NAME/FRAME.png with the given ids, and OUT/report.html. For a video file, also writes OUT/movies/NAME.mp4 with
-the size and frame rate of VIDEO. To resume an interrupted run, rerun the command. Video files require PyAV. To install PyAV,
-run pip install 'hmmn-jax[video]'.
+Writes OUT/masks/NAME/FRAME.png with the ids of the given masks, and OUT/report.html. For a video file, also writes
+OUT/movies/NAME.mp4 with the size and frame rate of VIDEO. To resume an interrupted run, rerun the command. Video files require
+PyAV. To install PyAV, run pip install 'hmmn-jax[video]'.
 """
 
 import argparse

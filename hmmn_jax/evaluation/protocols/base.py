@@ -64,7 +64,7 @@ class Protocol(abc.ABC):
     Attributes:
         name: name in configs; set by `register`.
         mask_files: the layout of the mask files, and whether objects may overlap.
-        rule: a sentence for the report about how scores are computed; "" for the rules of the published benchmark.
+        rule: a note for the report about how scores are computed; "" for the rules of the published benchmark.
         figures: the metrics of the benchmark; None: the metrics of DAVIS.
         archive: the name of the file to submit to a server.
     """

@@ -1,4 +1,4 @@
-"""BURST, exemplar-guided task, with videos from several data sets. Given masks and submissions are JSON files."""
+"""The exemplar-guided task of BURST, with videos from several data sets. Given masks and submissions are JSON files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Your own videos: folders of images or video files, with masks of some frames."""
+"""Your own videos, as folders of images or as video files, with masks of some frames."""
 
 import re
 from collections.abc import Callable

@@ -60,7 +60,7 @@ class Lvos(VideoFolders):
             }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             expected = 'expected {"videos": {NAME: {"objects": {ID: {"frame_range": {...}}}}}}'
-            raise DataError(f"{path}: the file is not a list of LVOS ({type(error).__name__}: {error}), {expected}") from error
+            raise DataError(f"{path}: the file is not an LVOS list ({type(error).__name__}: {error}), {expected}") from error
         return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
@@ -87,8 +87,8 @@ class Lvos(VideoFolders):
         facts = clip.about
         if facts.unseen is None:
             raise DataError(
-                f"{clip.name}: {UNSEEN} is missing next to {self.settings.split}_meta.json. "
-                "Copy this file from the toolkit of LVOS."
+                f"{clip.name}: {UNSEEN} is missing from the folder of {self.settings.split}_meta.json. "
+                "Copy the file from the LVOS toolkit."
             )
         ranges = {i: _frame_range(entry, f"{clip.name}, object {i}") for i, entry in facts.ranges.items()}
         places = {clip.frame_name(t): t for t in range(len(clip))}

@@ -41,7 +41,7 @@ class Mose2Plan(BenchmarkPlan):
         return super().read_prediction(folder, index)
 
     def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
-        """Scores as the server does."""
+        """Scores the frames as the server does."""
         return mose2.score_frames(frames, self.ids, self.clip.name)
 
     def score_folder(self, folder: Path) -> SequenceScores:

@@ -1,4 +1,4 @@
-"""Base class of benchmarks in the layout of YouTube-VOS, with a folder of frames and a folder of masks for each video."""
+"""Base class of benchmarks with the layout of YouTube-VOS: a folder of frames and a folder of masks for each video."""
 
 import abc
 import dataclasses
@@ -30,7 +30,7 @@ class VideoFolders(Protocol):
     annotated_only: ClassVar[bool] = False
 
     def images(self, root: Path) -> str:
-        """Returns the name of the folder of the frames inside `root`."""
+        """Returns the name of the folder in `root` that contains the frames."""
         return "JPEGImages"
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""YouTube-VOS 2018 and 2019. The masks of the training set are public, but not the masks of the validation set."""
+"""YouTube-VOS 2018 and 2019. The masks of the training set are public, but those of the validation set are not."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,10 @@ UNSEEN = "unseen_categories.txt"
 
 @dataclass(frozen=True)
 class YouTubePlan(AnnotatedPlan):
-    """Scores each object on the annotated frames after its first mask. `unseen` states whether an id has an unseen category."""
+    """Scores each object on the annotated frames after its first mask.
+
+    `unseen` states for each id whether its category is unseen.
+    """
 
     unseen: Mapping[int, bool] = field(default_factory=dict)
 
@@ -37,7 +40,7 @@ class YouTubePlan(AnnotatedPlan):
 class YouTubeVOS(Protocol):
     """The videos in `meta.json`. Objects may start on different frames.
 
-    All frames are segmented. The masks of the listed frames are submitted.
+    All frames are segmented. The masks of the frames listed in meta.json are submitted.
 
     If `unseen_categories.txt` exists, seen and unseen categories are scored separately. Each line of `unseen_categories.txt` is
     a category in meta.json.
@@ -73,7 +76,7 @@ class YouTubeVOS(Protocol):
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Returns a plan that scores each object on the annotated frames after its first mask.
 
-        The annotations of the server are not public.
+        The annotations that the server uses are not public.
         """
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:

@@ -34,7 +34,7 @@ _TORCH_LEAVES = {
 
 
 class Features(NamedTuple):
-    """Features of a frame, `[b,h,w,c]` each.
+    """Features of a frame, each of shape `[b,h,w,c]`.
 
     Attributes:
         s4: features at stride 4.
@@ -202,7 +202,7 @@ def backbone_from_dict(fields: Mapping[str, Any]) -> Backbone:
         raise ValueError(f"unknown backbone {name!r}, expected one of {', '.join(sorted(_REGISTERED))}")
     kind = _REGISTERED[name]
     if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
-        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}, which may come from a newer version of hmmn-jax")
+        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}. A newer version of hmmn-jax may be required")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 

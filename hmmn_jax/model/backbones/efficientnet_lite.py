@@ -1,7 +1,7 @@
 """EfficientNet-Lite, truncated after stride 16: a backbone for CPUs.
 
 For a frame of 480x864, EfficientNet-Lite0 needs 4 GFLOP, and ResNet-50 needs 54 GFLOP. EfficientNet-Lite consists of inverted
-residuals (1x1 expand, depthwise, 1x1 project without activation) with ReLU6 and TensorFlow's padding. EfficientNet-Lite has no
+residuals (1x1 expand, depthwise, 1x1 project without activation) with ReLU6 and TensorFlow's padding, without
 squeeze-and-excitation layers.
 """
 

@@ -1,4 +1,4 @@
-"""ResNet-50 v1.5 (with stride in the 3x3 convolutions), truncated after the third stage: the backbone in the paper."""
+"""ResNet-50 v1.5 (with the stride in the 3x3 convolutions), truncated after the third stage: the backbone in the paper."""
 
 import dataclasses
 from collections.abc import Collection

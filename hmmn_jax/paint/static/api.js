@@ -1,4 +1,4 @@
-// Functions that send requests to the server. A failed request throws an `ApiError` with the message of the server.
+// Functions that send requests to the server. A failed request throws an `ApiError` with the server's message.
 
 export class ApiError extends Error {
   /** @param {number} status HTTP status; 0 if there was no response */

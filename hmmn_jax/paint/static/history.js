@@ -1,4 +1,4 @@
-// Exact undo and redo of changes of masks, separately for each frame.
+// Exact undo and redo of mask changes, separately for each frame.
 
 import { paste } from "./raster.js";
 
@@ -18,7 +18,7 @@ export class History {
     let total = this.#changes.reduce((sum, change) => sum + bytes(change), 0);
     while (total > this.limit && this.#changes.length > 1) {
       const oldest = this.#changes.shift();
-      // Later changes cannot be redone without the undone change that is dropped.
+      // The later undone changes of the frame cannot be redone without the dropped one.
       if (oldest.undone) this.clear(oldest.t);
       total = this.#changes.reduce((sum, change) => sum + bytes(change), 0);
     }

@@ -30,7 +30,7 @@ class Recent {
 export class Images {
   /**
    * @param {object} project the project, as sent by the server
-   * @param {function()} arrived called when a thumbnail was loaded
+   * @param {function()} arrived called when a thumbnail has been loaded
    */
   constructor(project, arrived) {
     Object.assign(this, { project, arrived });

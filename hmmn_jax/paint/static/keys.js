@@ -1,4 +1,4 @@
-// All actions and their keys. Buttons, keyboard shortcuts and the help are made from this list.
+// All actions and their keys. Buttons, keyboard shortcuts and the help are generated from this list.
 
 import { element } from "./objects.js";
 import { TOOLS } from "./tools.js";

@@ -174,7 +174,7 @@ export class Masks {
   #pump() {
     this.#saving ??= this.#save().finally(() => {
       this.#saving = null;
-      if (this.#queue.size) this.#pump(); // save a change that was made while the loop ended
+      if (this.#queue.size) this.#pump(); // save a change that was made while the loop was ending
     });
   }
 

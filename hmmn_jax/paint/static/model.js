@@ -7,7 +7,7 @@ export class Model {
   #listeners = [];
 
   constructor() {
-    this.project = null; // the response of GET /api/project
+    this.project = null; // the response to GET /api/project
     this.frames = []; // {t, state, revision, ids, confidence} for each frame
     this.next = null; // the frame with the lowest confidence
     this.job = { state: "idle" };

@@ -1,4 +1,4 @@
-// The panel to select, name, colour, show, lock, merge and delete objects.
+// The panel for selecting, naming, colouring, showing, locking, merging and deleting objects.
 
 import * as api from "./api.js";
 import { attempt, notice } from "./notices.js";

@@ -1,4 +1,4 @@
-// Paints object ids with integer arithmetic. The shapes of a canvas have soft edges, which would result in wrong ids.
+// Paints object ids with integer arithmetic. Shapes drawn on a canvas have soft edges, which would result in wrong ids.
 //
 // A mask is a Uint8Array or Uint16Array of height * width ids, row by row; 0 is the background. Pixel (x, y) covers the
 // square from (x, y) to (x + 1, y + 1).
@@ -117,7 +117,7 @@ export function polygon(edit, corners) {
     corners.forEach(([x0, y0], i) => {
       const [x1, y1] = corners[(i + 1) % corners.length];
       if (y0 <= y !== y1 <= y) {
-        // ceil(crossing - 1/2), the first pixel whose centre is not left of the edge, is computed from a fraction of integers.
+        // The first pixel whose centre is not left of the edge is ceil(crossing - 1/2), computed as a fraction of integers.
         const [divisor, sign] = y1 > y0 ? [2 * (y1 - y0), 1] : [2 * (y0 - y1), -1];
         crossings.push(Math.ceil((x0 * divisor + sign * (2 * y + 1 - 2 * y0) * (x1 - x0) - divisor / 2) / divisor));
       }

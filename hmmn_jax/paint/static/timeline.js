@@ -1,4 +1,4 @@
-// The timeline: thumbnails, and a strip for each object with annotated, computed, stale and doubtful frames.
+// The timeline: thumbnails, and one strip per object for its annotated, computed, stale and doubtful frames.
 
 import { element } from "./objects.js";
 import { DOUBTFUL } from "./model.js";
@@ -162,7 +162,7 @@ export class Timeline {
       const { state } = entry;
       c.globalAlpha = (state === "annotated" ? 1 : 0.6) * (visible ? 1 : 0.35);
       c.fillStyle = state === "stale" ? this.#hatch(colour) : colour;
-      // The height of the bar of a computed frame shows its confidence.
+      // The height of a computed frame's bar shows the confidence.
       const tall = state === "annotated" ? room : Math.max(room * confidence, 2);
       c.fillRect(x, y + 2 + room - tall, width, state === "provisional" ? tall / 2 : tall);
       c.globalAlpha = 1;

@@ -220,7 +220,7 @@ export class View {
     c.stroke(path);
   }
 
-  // Returns the colours [r, g, b, a] of the area and of the outline of each id.
+  // Returns the fill colour and the outline colour [r, g, b, a] of each id.
   #palette() {
     const alpha = Math.round(2.55 * this.model.opacity);
     const palette = new Map();

@@ -16,7 +16,7 @@ from hmmn_jax.io.bundled import DEMO_CLIP
 
 @pytest.fixture
 def requests(monkeypatch):
-    """Records the requests of commands without running them, and how they launch."""
+    """Records the requests of commands and their launch options, without running the commands."""
     found = []
     monkeypatch.setattr(evaluation, "evaluate", found.append)
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)

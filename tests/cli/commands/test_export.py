@@ -17,7 +17,7 @@ FRAMES, MASKS = discs(3)
 
 
 def test_the_kinds_of_the_help():
-    """The kinds are repeated in the command, so that --help imports nothing."""
+    """The command has its own list of export kinds, so that --help imports nothing."""
     assert tuple(ALL) == KINDS
 
 
