@@ -1,7 +1,7 @@
 """Draws the parts of the bundled clip: the ground of a pond, koi, lily pads and sunlight. `tools.make_sample` combines them.
 
 A straight koi is painted once on a strip. In every frame, the strip is bent along the path of the koi. Colours are in [0, 1].
-Lengths are in pixels of the clip, `[HEIGHT, WIDTH]`. Pictures, `[H,W]`, are `FINE` times as high and as wide as the clip.
+Lengths are in pixels of the clip, which has the size `HEIGHT` x `WIDTH`. Pictures, `[H,W]`, are `FINE` times as high and wide.
 """
 
 import numpy as np

@@ -39,7 +39,7 @@ def verify(
     size: int = 128,
     order: str = "",
 ) -> list[tuple[str, float]]:
-    """Runs a user's checkout of the published code and this model on the same frames.
+    """Runs the published code in a user's checkout, and this model, on the same frames.
 
     Args:
       official: the checkout, which contains `model.py`. The published code runs on the CPU in a separate process.
@@ -80,7 +80,7 @@ def read_clip(
       The names of the frames, the RGB images, and the mask of the first frame with ids from 1 to K.
 
     Raises:
-      ConfigError: `max_frames` is not in 2 to 10,000, or `size` is not in 16 to 4096.
+      ConfigError: `max_frames` is not between 2 and 10,000, or `size` is not between 16 and 4,096.
       DataError: the folder contains fewer than two frames, the frames or the mask have different sizes, or the mask contains no
           object.
     """

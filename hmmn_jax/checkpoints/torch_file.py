@@ -136,7 +136,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
     except pickle.UnpicklingError as error:  # the message contains the rejected object's name and a page of advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
-        raise Refused(f"{found}, which PyTorch rejects ({why})") from error
+        raise Refused(f"{found}, and PyTorch refuses to load it ({why})") from error
     except Exception as error:
         raise Refused(f"{found}, and is damaged ({shorten(error)})") from error
     arrays = {}

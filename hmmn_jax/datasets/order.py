@@ -35,7 +35,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
 
     By default, names are sorted naturally, which means that numbers in them are compared by value. Depending on the names,
     two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
-    number and at least one name has an exponent, such as 5e-05, the decimal and signed interpretations sort by value.
+    number and at least one name has an exponent, such as 5e-05, both of these interpretations read each name as one number.
 
     Args:
         folder: the folder to show in errors and notes.

@@ -162,7 +162,8 @@ class Record:
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
         """Records files that were written to `root` without `publish`.
 
-        If `names` is empty, records that files will be written.
+        Call it with empty `names` before writing the first file: the record then marks the folder as belonging to this tool,
+        although it lists no files yet.
         """
         with writing_errors(self.path):
             names = list(names)

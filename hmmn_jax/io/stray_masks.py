@@ -25,7 +25,7 @@ _LARGE, _CONTRAST = 0.01, 4
 # The `_ENDS` darkest levels are treated as black, and the `_ENDS` brightest levels as white. In a mask, black and white each
 # cover at least the fraction `_END_PART`.
 _ENDS, _END_PART = 24, 0.001
-_SMALL = 8  # files that are smaller than the median size by this factor are decoded
+_SMALL = 8  # files smaller than the median size divided by this factor are decoded
 _LOOKED_AT = 16  # maximum number of decoded files for each unusual name pattern
 _KINDS = 4  # with more name patterns than this, files are compared only if most of them share a pattern
 _TOLD = 4  # minimum number of frames in a folder for unusual names to be reported

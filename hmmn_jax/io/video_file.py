@@ -101,7 +101,7 @@ class VideoFile(Video):
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Like `Video.backwards`, but decodes chunks of frames in order.
 
-        The size of a chunk limits the memory use. For each chunk, decoding starts at the preceding key frame.
+        Chunks are small enough to limit memory use. For each chunk, decoding starts at the preceding key frame.
         """
         height, width = self.size
         length = max(_BACKWARDS_BYTES // (3 * height * width), 1)

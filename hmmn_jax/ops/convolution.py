@@ -14,12 +14,12 @@ from jaxtyping import Array, Float
 
 from hmmn_jax.ops.precision import exact_einsum
 
-FEW_CHANNELS = 4  # maximum number of input channels in the first layer of a network
+FEW_CHANNELS = 4  # convolutions with at most this many input channels are treated as the first layer of a network
 BAND_BYTES = 8 * 2**20  # bytes of input and output to process at once; about the size of a CPU's cache
 
 
 def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, int]:
-    """Returns the padding at the start and the end of an axis, with which a convolution has ceil(side / stride) outputs.
+    """Returns the padding before and after an axis such that a convolution has ceil(side / stride) outputs.
 
     In PyTorch, the padding is size // 2 at both ends. TensorFlow's padding "SAME" is as small as possible. If the total padding
     is odd, the larger part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, TensorFlow's padding is 0

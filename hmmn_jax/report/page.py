@@ -222,7 +222,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
 
 
 def _pictures(clips: Sequence[Clip], masks: Path, protocol: Protocol) -> str:
-    """Formats pictures of frames that are spread over each video, for videos without scores."""
+    """Formats evenly spaced frames of each video, for videos without scores."""
     cards = []
     shown = clips[: WORST + BEST]
     for clip in tqdm(shown, unit="sequence", desc="report"):

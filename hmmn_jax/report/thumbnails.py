@@ -41,7 +41,7 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
     the other chosen frames.
 
     Returns:
-        The label of each chosen frame by its index, in temporal order.
+        A dict from the index of each chosen frame to its label, in temporal order.
     """
     quality = frame_quality(scores)
     gap = max(1, len(quality) // 10)

@@ -17,7 +17,7 @@ class Hook:
         """Receives the training metrics every `config.log_every` samples, and the metrics of each validation."""
 
     def picture(self, step: int, name: str, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Receives each picture, such as one with the predictions of a validation."""
+        """Receives a picture, for example of the predictions of a validation run."""
 
     def saved(self, state: TrainState) -> None:
         """Receives each state that is saved as a checkpoint. Arrays are on the devices and are valid only during the call."""

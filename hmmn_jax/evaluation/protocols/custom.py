@@ -100,7 +100,7 @@ class Custom(Protocol):
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids with void as background."""
+        """Returns the ids, with 0 (background) in place of void pixels."""
         return scored_ids(ids, self.settings.single_object)
 
     def _open_folder(self, read: Callable[[], VideoFiles], notes: Notes) -> Clip:
