@@ -9,10 +9,10 @@ from fsspec.registry import _registry
 
 
 class MemoryBucket(MemoryFileSystem):
-    """Objects by path, as in a bucket. Folders are prefixes of object names."""
+    """Stores objects in memory by path. As in a bucket, folders are prefixes of object names."""
 
     protocol = ("gs", "gcs")
-    store = {}  # noqa: RUF012 (separate from the store of the base class)
+    store = {}  # noqa: RUF012 (not shared with the base class)
     pseudo_dirs = [""]  # noqa: RUF012
 
     @classmethod
@@ -21,7 +21,7 @@ class MemoryBucket(MemoryFileSystem):
 
 
 class UnreachableBucket(MemoryBucket):
-    """Fails as clients of real buckets do, with errors of unusual types."""
+    """Fails to list or read objects. Like errors of real bucket clients, the error need not be an OSError."""
 
     def info(self, path, **_):
         logging.getLogger("gcsfs").error("out of retries")
@@ -34,7 +34,7 @@ class UnreachableBucket(MemoryBucket):
 
 @contextlib.contextmanager
 def serving(monkeypatch, kind=MemoryBucket):
-    """Serves `gs://` inside the block, and yields the file system."""
+    """Serves `gs://` from memory inside the block, and yields the file system."""
     cached = type(backend.fsspec_backend)._get_filesystem
     for scheme in kind.protocol:
         monkeypatch.setitem(_registry, scheme, kind)

@@ -1,16 +1,19 @@
-"""Set-up of all tests: the CPU, without a fusion of jaxlib that is known to be wrong, and run-time checks of shapes."""
+"""Configures all tests.
+
+The tests run on the CPU, with run-time checks of shapes. A fusion in jaxlib that gives wrong results is switched off.
+"""
 
 import os
 import tempfile
 
-# See jax issues 39103 and 39257. test_canary.py tests the fusion that this flag switches off.
+# This flag switches off a fusion that gives wrong results (jax issues 39103 and 39257). test_canary.py tests the fusion.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests spend most of their time compiling. Without optimisations, compilation takes half the time. The fixture `optimised`
-# switches optimisations on.
+# enables optimisations for one test.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
-# Tested commands use a different program cache from the user's.
+# Commands under test do not use the program cache of the user.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="hmmn-jax-tests-")
 
 import jax
@@ -20,7 +23,7 @@ from jaxtyping import install_import_hook
 install_import_hook("hmmn_jax", "beartype.beartype")
 
 
-# The slowest files run first, so that no core is idle at the end (`--dist loadfile --no-loadscope-reorder`).
+# The slowest files run first, so that no core is idle at the end. This needs `--dist loadfile --no-loadscope-reorder`.
 LONG = (
     "test_parallel",
     "test_train",
@@ -35,20 +38,20 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items):
-    """Sorts slow files before the others."""
+    """Sorts the tests so that the files in `LONG` run first."""
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture
 def x64():
-    """Float64 for one test."""
+    """Enables float64 for one test."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def optimised():
-    """Programs compiled with all optimisations, for one test."""
+    """Enables all compiler optimisations for one test."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
@@ -57,7 +60,7 @@ def optimised():
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """An in-memory file system for `gs://`, for one test."""
+    """Yields an in-memory file system, which serves `gs://` for one test."""
     from tests.buckets import serving
 
     with serving(monkeypatch) as files:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def lower(function, *arguments, platform="cuda"):
-    """The StableHLO of a function of trees of arrays or shapes."""
+    """Returns the StableHLO of a function as text. The arguments are pytrees of arrays or of results of `shape`."""
     return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -16,14 +16,14 @@ def shape(*dims, dtype=jnp.float32):
 
 
 def turns(text):
-    """The number of iterations of each loop; None if it is not known."""
+    """Returns the number of iterations of each loop in a StableHLO text; None for loops whose number is not constant."""
     bounds = re.findall(r"cond \{\s+(?:%\S+ = stablehlo.constant dense<(\d+)> : tensor<i32>\s+)?%\S+ = stablehlo.compare", text)
     assert len(bounds) == text.count("stablehlo.while")
     return [int(bound) if bound else None for bound in bounds]
 
 
 def products(text):
-    """Precision, shapes and dtypes `((dims, dtype), (dims, dtype))` of the operands of each matrix product."""
+    """Returns a tuple for each matrix product: the precision, and `(dims, dtype)` of the left and the right operand."""
     found = re.findall(r"dot_general .*precision = \[(\w+), \w+\] : \(tensor<(\S+)>, tensor<(\S+)>\)", text)
     assert len(found) == text.count("stablehlo.dot_general")
     return [(precision, _typed(left), _typed(right)) for precision, left, right in found]

@@ -1,4 +1,7 @@
-"""The method in NumPy with loops, written from the paper: slow, float64, one sample and one object at a time."""
+"""Implements the method of the paper with loops in NumPy, as a reference for the tests.
+
+The functions are slow. They compute in float64, one sample at a time. The memory is read for one object at a time.
+"""
 
 import math
 
@@ -11,7 +14,7 @@ def softmax(x):
 
 
 def conv(x, kernel, stride=1):
-    """Convolves a map `[h,w,c]` with `[k,k,c,o]`, with k // 2 zeros on each side."""
+    """Convolves a map `[h,w,c]` with a kernel `[k,k,c,o]`. The padding is k // 2 zeros on each side."""
     k = kernel.shape[0]
     h, w = ((size + 2 * (k // 2) - k) // stride + 1 for size in x.shape[:2])
     padded = np.pad(x, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
@@ -25,7 +28,7 @@ def conv(x, kernel, stride=1):
 
 
 def bilinear(x, factor):
-    """Enlarges a map `[h,w,c]`: half-pixel centres, edge values are repeated."""
+    """Enlarges a map `[h,w,c]` by bilinear interpolation with half-pixel centres. Edge values are repeated."""
     h, w, c = x.shape
     out = np.zeros((h * factor, w * factor, c))
     for i in range(h * factor):
@@ -40,7 +43,7 @@ def bilinear(x, factor):
 
 
 def best_in_window(s, height, width, window):
-    """For each memory cell, the best query cell near its position, from the affinity `s[m][q]`."""
+    """Returns the best query cell in a window around each memory cell, given the affinity `s[m][q]`."""
     best = []
     for m in range(height * width):
         y, x = divmod(m, width)
@@ -55,23 +58,24 @@ def best_in_window(s, height, width, window):
 
 
 class CoarseMemory:
-    """The stride-16 memory of one object through a video.
+    """The stride-16 memory of one object, which is read once for each frame of a video.
 
-    `extra_hop=False` places the kernels at the tracked positions. The method does *not* do this.
+    As in the published code, the kernels of older frames are placed one match beyond the tracked positions. With
+    `extra_hop=False`, all kernels are placed at the tracked positions, which the method does *not* do.
     """
 
     def __init__(self, height, width, window=7, sigma=3.0, growth=0.5, use_kernel=True, extra_hop=True):
         self.height, self.width, self.window, self.sigma, self.growth = height, width, window, sigma, growth
         self.use_kernel, self.extra_hop = use_kernel, extra_hop
-        self.older = []  # for each kept frame before the previous one: keys [n,c], values [n,v], centres [n]
+        self.older = []  # (keys [n,c], values [n,v], centres [n]) of each kept frame before the previous one
 
     def step(self, key, value, query, keep, compute=True):
-        """Reads the memory for `query`. `key` and `value` are those of the previous frame, and all are `[n,.]`.
+        """Reads the memory for `query`. `key` and `value` belong to the previous frame. All three have one row for each cell.
 
-        If `keep` is set, the previous frame is kept afterwards.
+        If `keep` is set, the previous frame stays in the memory.
 
-        Returns the readout `[n,v]`, the normalised affinity `p[q,t,m]`, its logarithm before normalisation, and the centres
-        `[t,m]`.
+        Returns the readout `[n,v]`, the normalised affinity `[q,t,m]`, the logarithm of the unnormalised affinity `[q,t,m]`,
+        and the centres `[t,m]`. If `compute` is False, returns None.
         """
         n = self.height * self.width
         best = best_in_window(self._affinity(key, query), self.height, self.width, self.window)
@@ -111,7 +115,7 @@ class CoarseMemory:
 
 
 def select(log, k):
-    """The k best cells (t, m) of the first and the previous frame for each query cell, best first, from `[q,t,m]`."""
+    """Selects the k best cells (t, m) of the first and the previous frame for each query cell from `log[q,t,m]`, best first."""
     ends = [0] if log.shape[1] == 1 else [0, log.shape[1] - 1]
     chosen = []
     for row in log:
@@ -121,7 +125,7 @@ def select(log, k):
 
 
 def fine_read(keys, values, query, cells, size):
-    """Reads maps `keys[frame]`, `values[frame]` for `query`, given the coarse cells (frame, y, x) of each query cell."""
+    """Reads the maps `keys[frame]` and `values[frame]` in the coarse cells (frame, y, x) that are given for each query cell."""
     height, width = query.shape[0] // size, query.shape[1] // size
     out = np.zeros((*query.shape[:2], values[0].shape[-1]))
     for cell in range(height * width):
@@ -135,7 +139,7 @@ def fine_read(keys, values, query, cells, size):
 
 
 def aggregate(p):
-    """Logits `[o+1,h,w]` from probabilities `[o,h,w]` of separate objects."""
+    """Returns logits `[o+1,h,w]`, given the probabilities `[o,h,w]` of separate objects."""
     logits = np.zeros((len(p) + 1, *p.shape[1:]))
     for i in range(p.shape[1]):
         for j in range(p.shape[2]):
@@ -149,10 +153,10 @@ def aggregate(p):
 
 
 def pixel_cross_entropy(frame, mask):
-    """The loss of each pixel, from logits `[o+1,h,w]` and ids `[h,w]` of a frame."""
+    """Returns the cross-entropy of each pixel, given the logits `[o+1,h,w]` and the true ids `[h,w]` of a frame."""
     return [-math.log(softmax(frame[:, i, j])[mask[i, j]]) for i, j in np.ndindex(mask.shape)]
 
 
 def cross_entropy(logits, masks):
-    """The sum over frames of the mean over pixels, from logits `[t,o+1,h,w]` and ids `[t,h,w]` of a clip."""
+    """Averages the cross-entropy over pixels and sums it over frames, given logits `[t,o+1,h,w]` and true ids `[t,h,w]`."""
     return sum(np.mean(pixel_cross_entropy(frame, mask)) for frame, mask in zip(logits, masks, strict=True))

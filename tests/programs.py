@@ -1,4 +1,4 @@
-"""Runs scripts in separate processes, which start fast: they are forks of one process with all imports."""
+"""Runs scripts in separate processes. They start fast, because they are forks of a process that has already imported JAX."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ FORKS.set_forkserver_preload(["hmmn_jax.cli.evaluate", "hmmn_jax.training.loop",
 
 
 def run_script(script, *arguments, cwd=ROOT, **environment):
-    """Runs `python SCRIPT ARGUMENTS`, like `subprocess.run` with captured text."""
+    """Runs `python SCRIPT ARGUMENTS`, and captures the output as text, like `subprocess.run`."""
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("stdout", "stderr")]

@@ -1,4 +1,4 @@
-"""A small model with random variables, a hundredth of the size of the published network, and small videos for it."""
+"""Small models with random variables, less than a hundredth of the size of the published network, and small videos for them."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ SMALL = HMMNConfig(
     k_s8=8,
     k_s4=4,
 )
-# Small, so that it compiles fast.
+# Even smaller than SMALL, so that it compiles faster.
 TINY = SMALL.replace(
     backbone=ResNet(stem_width=8, blocks=(1, 1, 1), widths=(8, 8, 8), norm="none"),
     key_dim_s16=8,
@@ -39,13 +39,13 @@ TINY = SMALL.replace(
 
 
 def with_backbone(config, **changes):
-    """The config with a different backbone size."""
+    """Returns the config with changes to the dimensions of its backbone."""
     return config.replace(backbone=dataclasses.replace(config.backbone, **changes))
 
 
 @contextlib.contextmanager
 def untyped():
-    """Without the type checks of the tests, so that the package itself reports errors."""
+    """Disables the run-time type checks of the tests, so that the package itself must report errors."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield
@@ -55,14 +55,14 @@ def untyped():
 
 @functools.cache
 def shapes(config):
-    """Shape and dtype of each variable."""
+    """Returns the shape and dtype of each variable."""
     clip, mask = np.zeros((1, 3, 32, 32, 3), np.float32), np.zeros((1, 2, 32, 32), np.float32)
     return jax.eval_shape(HMMN(config).init, jax.random.key(0), clip, mask)
 
 
 @functools.cache
 def variables(config=SMALL, dtype="float32", seed=0):
-    """Random variables, as NumPy arrays."""
+    """Returns random variables as NumPy arrays."""
     rng = np.random.default_rng(seed)
     flat = flax.traverse_util.flatten_dict(shapes(config))
 
@@ -70,7 +70,7 @@ def variables(config=SMALL, dtype="float32", seed=0):
         if path[0] == "constants":
             return np.array(IMAGENET_MEAN if path[-1] == "mean" else IMAGENET_STD)
         if path[-1] == "kernel":
-            gain = 0.05 if path[-2] == "conv_predict" else 2  # so that some probabilities are not 0 or 1
+            gain = 0.05 if path[-2] == "conv_predict" else 2  # small, so that some probabilities are between 0 and 1
             return rng.normal(0, np.sqrt(gain / np.prod(shape[:-1])), shape)
         if path[-1] in ("scale", "var"):
             return rng.uniform(0.5, 1.5, shape)
@@ -81,7 +81,7 @@ def variables(config=SMALL, dtype="float32", seed=0):
 
 
 def video(length, height=90, width=100, seed=0):
-    """Moving noise in uint8, `[T,H,W,3]`."""
+    """Returns moving noise, `uint8 [T,H,W,3]`."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + length + 1, width // 8 + length + 1, 3), np.uint8)
     big = coarse.repeat(8, 0).repeat(8, 1)
@@ -90,7 +90,7 @@ def video(length, height=90, width=100, seed=0):
 
 
 def rectangles(ids, height=90, width=100):
-    """A mask with a rectangle for each id, side by side."""
+    """Returns a mask with a rectangle for each id, side by side."""
     mask = np.zeros((height, width), np.uint8)
     for i, one in enumerate(ids):
         left = 5 + i * (width - 10) // len(ids)

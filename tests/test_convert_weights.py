@@ -1,4 +1,4 @@
-"""The command line of the converter: files, output and errors."""
+"""Tests the command line of the converter: the files it writes, the printed output and the error messages."""
 
 import errno
 import functools
@@ -42,7 +42,7 @@ def small_tensors():
 
 @pytest.fixture
 def small_file(tmp_path):
-    """Official tensors of the small model in a file with its config."""
+    """Writes the tensors of the small model, with official names, and its config to a file. Returns the path."""
     path = tmp_path / "small.safetensors"
     save_file(small_tensors(), path, METADATA)
     return path
@@ -53,7 +53,7 @@ def run(*arguments):
 
 
 def failure(capsys, code, *arguments):
-    """The error message of a command, which must fail with exit code `code` and print nothing else."""
+    """Runs a command that must fail with exit code `code` and print nothing but an error message. Returns the message."""
     assert run(*arguments) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -71,7 +71,7 @@ def assert_same(found, expected):
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A substitute for the released checkpoint of the same size, and its conversion: tensors and folder."""
+    """Converts seeded tensors with the names and shapes of the released weights. Returns the tensors and the output folder."""
     folder = tmp_path_factory.mktemp("released")
     layout = json.loads((GOLDEN / "state_dict_layout.json").read_text())
     tensors = {f"module.{name}": seeded_tensor(name, tuple(shape)) for name, shape, _ in layout}
@@ -92,7 +92,7 @@ def test_the_released_model_round_trip_bit_for_bit(released, tmp_path, capsys, s
     assert_same(found, {name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     assert found["Encoder_M.bn1.num_batches_tracked"].shape == ()
     assert found["Encoder_Q.std"].shape == (1, 3, 1, 1)
-    if suffix == ".pth":  # safetensors sorts tensors
+    if suffix == ".pth":  # safetensors files do not keep the order of the tensors
         assert [f"module.{name}" for name in found] == list(tensors)
     else:
         assert run("from-torch", back, tmp_path / "OUT") == 0
@@ -158,7 +158,7 @@ def test_imagenet(tmp_path, capsys, monkeypatch, form):
 
 
 def test_imagenet_for_another_model(tmp_path, capsys):
-    """Any model with a matching backbone; its config is read from a folder."""
+    """`--config` is a folder with the config of the new model. The backbone of this model must match the ImageNet weights."""
     (tmp_path / "like").mkdir()
     (tmp_path / "like" / "config.json").write_text(config_to_json(LITE))
     save_file(draw(file_of(LITE.backbone)), tmp_path / "lite.safetensors")
@@ -194,7 +194,7 @@ def test_inspect_of_a_folder_gives_official_names(small_file, tmp_path, capsys):
 
 
 class Hostile:
-    """Creates a file when `pickle.load` reads it."""
+    """An object that creates the file `target` when it is unpickled."""
 
     def __init__(self, target):
         self.target = target
@@ -217,7 +217,7 @@ def write_hostile(path, form, content):
 def test_a_malicious_file_makes_no_file(tmp_path, capsys, form):
     target, path = tmp_path / "made", tmp_path / "hostile.pth"
     pickle.loads(pickle.dumps(Hostile(target), 2)).close()
-    assert target.exists()  # so the test would detect that code is executed
+    assert target.exists()  # unpickling creates the file, so the test can detect unpickling
     target.unlink()
     write_hostile(path, form, pickle.dumps({"a": Hostile(target)}, 2))
     message = failure(capsys, 2, "from-torch", path, tmp_path / "OUT")
@@ -326,7 +326,8 @@ def test_exit_codes_of_the_script_itself(small_file, tmp_path):
         command = [sys.executable, str(ROOT / "convert_weights.py"), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True)
 
-    save_file(small_tensors(), tmp_path / "w.safetensors")  # without its config, which is not that of the published network
+    # Without a config in the file, the converter expects the published network, which has other shapes.
+    save_file(small_tensors(), tmp_path / "w.safetensors")
     for code, file in ((0, small_file), (2, tmp_path / "w.safetensors")):
         done = script("from-torch", file, tmp_path / f"OUT{code}")
         assert done.returncode == code, done.stderr

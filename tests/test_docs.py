@@ -1,4 +1,4 @@
-"""Commands with flags and settings, files and links in the documentation exist."""
+"""Tests the documentation: commands, flags, settings, files and links exist, and tables are complete."""
 
 import importlib
 import re
@@ -23,7 +23,10 @@ OF_SCRIPTS = {
 
 
 def commands(start):
-    """Page and words of each command that begins with `start`, in indented blocks; `\\` joins lines."""
+    """Yields the page name and the words of each indented command that begins with `start`.
+
+    A `\\` at the end of a line continues the command on the next line.
+    """
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in re.findall(rf"^ {{4,}}({re.escape(start)} .*)$", text, re.MULTILINE):
@@ -72,7 +75,7 @@ def test_fields_of_configs_in_the_text():
     for page in PAGES:
         for name in re.findall(r"`(?:--)?config\.([\w.]+)[=`]", page.read_text(encoding="utf-8")):
             known = holds(base, name.split(".")) or holds(evaluation, name.split("."))
-            assert known or name in ("NAME", "json", "optimizer.parts"), (page.name, name)  # parts: optional
+            assert known or name in ("NAME", "json", "optimizer.parts"), (page.name, name)  # optimizer.parts is optional
 
 
 def load(file, function="get_config"):
@@ -127,7 +130,7 @@ def test_the_readme_is_short():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_rows_of_tables_are_complete(page):
-    """Markdown ends a table at a line that does not start with |, so a wrapped row breaks it."""
+    """A table row must not be wrapped, because Markdown ends the table at the first line that does not start with |."""
     code, cells, before = False, 0, ""
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         code ^= line.strip().startswith("```")

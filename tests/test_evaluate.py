@@ -1,4 +1,4 @@
-"""evaluate.py in a separate process, with a tiny generated benchmark and a small model."""
+"""Tests evaluate.py in a separate process, with a small model on a tiny generated benchmark."""
 
 import json
 import os
@@ -21,7 +21,10 @@ def evaluate(*arguments, cwd=ROOT, devices=1, home=None):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A DAVIS-2016 folder as it was released (0/255 masks, a list of frame pairs), and a checkpoint."""
+    """Writes a checkpoint and a tiny benchmark in the format of DAVIS-2016. Returns their folder.
+
+    As in the released DAVIS-2016, masks have the values 0 and 255, and a text file lists pairs of frames and masks.
+    """
     root = tmp_path_factory.mktemp("world")
     rng = np.random.default_rng(0)
     pairs = []
@@ -52,7 +55,7 @@ def segment(world, output, *arguments, data="davis", devices=1):
 
 @pytest.fixture(scope="module")
 def whole(world):
-    """A run without interruptions, on one device, with all outputs."""
+    """Evaluates the benchmark on one device with all outputs. Returns the completed process."""
     done = segment(world, world / "whole", "--overlays", "--movie", "gif")
     assert done.returncode == 0, done.stderr
     return done
@@ -72,7 +75,7 @@ def test_a_benchmark_from_lists_to_masks(world, whole, tmp_path):
         assert np.unique(first).tolist() == [0, 1] and first[10:30, 20:40].all()
         assert len(list((run / "overlays" / name).iterdir())) == 3
         assert (run / "movies" / f"{name}.gif").is_file()
-    # All frames are annotated, so it is scored. Scoring only the masks gives the same result.
+    # All frames are annotated, so the run also computes scores. A second run that only scores the masks gives the same scores.
     summary = json.loads((run / "summary.json").read_text())
     page = (run / "report.html").read_text()
     assert f"{summary['J&F']:.3f}" in page and "0.908" in page and "frames per second" in page and "DAVIS-2016 val" in page

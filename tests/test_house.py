@@ -1,4 +1,4 @@
-"""Allowed imports between folders, and independence of the package."""
+"""Tests the imports between folders, the dependencies of the package, and the wheel."""
 
 import email
 import importlib.metadata
@@ -16,7 +16,7 @@ from hmmn_jax.version import __version__
 from tools import house
 
 ROOT = Path(__file__).parents[1]
-# From bottom to top; a folder only imports folders below it.
+# Layers of folders, from bottom to top. A folder only imports folders in its own layer or in a layer below.
 ORDER = (
     ("hmmn_jax/errors", "hmmn_jax/version"),
     ("hmmn_jax/io", "hmmn_jax/ops"),
@@ -26,7 +26,7 @@ ORDER = (
     ("hmmn_jax/evaluation", "hmmn_jax/session"),
     ("hmmn_jax/paint", "hmmn_jax/report", "hmmn_jax/training"),
     ("hmmn_jax/cli",),
-    ("hmmn_jax",),  # its public names
+    ("hmmn_jax",),  # `hmmn_jax/__init__.py`
     ("configs", "configs/evaluate", "configs/train", "data", "tools"),
     ("benchmarks", "scripts"),
 )
@@ -43,7 +43,7 @@ def test_imports_have_one_direction():
 
 
 def test_every_file_has_a_room():
-    """Tests and the configuration of the documentation are excluded: nothing imports them."""
+    """All folders with Python code, except `docs` and `tests`, are in `tools/house.py`. No listed file imports `tests`."""
     assert {path.parent.name for path in ROOT.glob("[!.]*/*.py")} - {"docs", "tests"} == set(house.PACKAGES)
     assert {path.name for path in ROOT.glob("*.py")} == set(house.SCRIPTS)
     for paths in house.rooms(ROOT).values():
@@ -51,7 +51,10 @@ def test_every_file_has_a_room():
 
 
 def test_no_framework_but_jax():
-    """Only PyTorch can write its files. matplotlib and TensorBoard are in extras, and imported where needed."""
+    """Only one module imports PyTorch, because PyTorch checkpoints cannot be written without it.
+
+    matplotlib and tensorboardX are allowed. They are optional, and imported only in the functions that need them.
+    """
     found = {}
     for path in (ROOT / "hmmn_jax").rglob("*.py"):
         for name in house.imported(path):
@@ -61,7 +64,7 @@ def test_no_framework_but_jax():
 
 
 def test_every_imported_package_is_declared():
-    """Imports at the top of files are dependencies; packages of extras are imported where needed."""
+    """Every imported package is in `dependencies` or in one of the `optional-dependencies` of `pyproject.toml`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {"av": "video", "matplotlib": "train", "optax": "train", "tensorboardX": "train", "torch": "torch"}
     extras |= {"starlette": "paint", "uvicorn": "paint"}
@@ -70,14 +73,14 @@ def test_every_imported_package_is_declared():
     assert extras.keys() <= found
     homes = importlib.metadata.packages_distributions()
     needed = {_normal(homes[name][0]) for name in found - extras.keys()}
-    needed |= {"filelock"}  # JAX imports it, if available, to limit the size of its cache
+    needed |= {"filelock"}  # JAX uses it, if it is installed, to limit the size of the compilation cache
     assert needed == {_normal(requirement) for requirement in project["dependencies"]}
     for name, extra in extras.items():
         assert _normal(name) in map(_normal, project["optional-dependencies"][extra])
 
 
 def _normal(requirement):
-    """The normalised name in a requirement."""
+    """Returns the normalised name of the package in a requirement."""
     return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
 
 
@@ -91,12 +94,12 @@ def test_circles_and_layers_of_a_small_graph():
     assert house.circles(graph) == [["b", "c"]]
     assert house.layers(graph) == [["a"], ["b", "c", "d"]]
     page = house.picture(graph, {"a": 3, "b": 2, "c": 2, "d": 1})
-    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d, a single file without imports, is omitted
+    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d is not drawn: one file without imports
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The unpacked wheel."""
+    """Builds and unpacks the wheel. Returns the folder."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
     (path,) = folder.glob("*.whl")
@@ -125,7 +128,7 @@ def test_the_metadata_says_what_the_weights_are_under(wheel):
 
 
 def test_the_wheel_works_without_tensorflow_and_pytorch_and_the_checkout(wheel, tmp_path):
-    """Every module can be imported, and a video can be segmented."""
+    """Imports all modules that do not need optax, segments a video, and scores the annotations of the demo clip."""
     program = f"""{WITHOUT}
 import importlib, pathlib, numpy as np
 import hmmn_jax

@@ -1,6 +1,6 @@
-"""Training and evaluation in a bucket, with an emulator of Cloud Storage: results are bit-identical to local runs.
+"""Tests that training and evaluation in an emulated Cloud Storage bucket give the same bits as local runs.
 
-With `pytest -s` it prints a transcript of commands and their output.
+With `pytest -s`, the test prints a transcript of the commands and their output.
 """
 
 import json
@@ -33,7 +33,7 @@ PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a benchmark `DAVIS` and the data set `DATA` built from it; the bucket has the same."""
+    """Yields a folder with a benchmark `DAVIS` and the data set `DATA` built from it. Both are also copied to the bucket."""
     with emulator():
         home = tmp_path_factory.mktemp("home")
         root = folders.davis(home / "DAVIS", {"a": [[1]] * 5, "b": [[1]] * 4})
@@ -44,14 +44,14 @@ def home(tmp_path_factory):
 
 
 def start(command, cwd):
-    """Starts a script in an empty folder, so that mistaken local paths would appear there."""
+    """Starts a script in the folder `cwd`. The test finds files there if the script writes them to a wrong local path."""
     print("\n$", "python", shlex.join(map(str, command)))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen([sys.executable, str(ROOT / command[0]), *map(str, command[1:])], cwd=cwd, env=environment, **PIPES)
 
 
 def finish(process):
-    """Waits for the end. Returns the output."""
+    """Waits for a process, which must succeed. Returns its stdout."""
     stdout, stderr = process.communicate()
     notes = [line for line in stderr.splitlines() if line.startswith(("NOTE:", "train.py:", "evaluate.py:"))]
     print(stdout, *notes, f"exit code {process.returncode}", sep="\n")
@@ -60,7 +60,7 @@ def finish(process):
 
 
 def training(where, run, *arguments):
-    """The command that trains a tiny model on a data set, local or in the bucket."""
+    """Returns the command that trains a tiny model on the data set in `where`, which is a local folder or the bucket."""
     config = (
         "--config.data.sets.shapes.name=davis/2017", f"--config.data.data_dir={where}/DATA", f"--config.samples={4 * STEPS}",
         f"--config.validation.data={where}/DAVIS", "--config.validation.year=2017", "--config.validation.split=train",
@@ -72,7 +72,7 @@ def training(where, run, *arguments):
 
 
 def tensors(workdir):
-    """All arrays of the last checkpoint."""
+    """Returns all arrays of the last checkpoint, by name."""
     with local_copy(workdir / "checkpoints" / str(STEPS)) as step, ocp.PyTreeCheckpointer() as checkpointer:
         trees = [checkpointer.restore(step / name) for name in ("variables", "training")]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(trees)}
@@ -85,13 +85,16 @@ def evaluation(where, run, out, *arguments):
 
 
 def contents(folder):
-    """The files of an evaluation, without those that contain paths or times."""
+    """Returns the masks, overlays and score tables of an evaluation, its scores, and the names of all files.
+
+    The content of other files is not returned, because it includes paths or times.
+    """
     with local_copy(folder) as copy:
         files = {path.relative_to(copy).as_posix(): path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     scores = json.loads(files["summary.json"])
     del scores["about"]
     kept = ("masks/", "overlays/", "per_")
-    names = files.keys() - {"record/lock"}  # buckets do not have empty folders
+    names = files.keys() - {"record/lock"}  # this empty file is not created in buckets
     return {name: content for name, content in files.items() if name.startswith(kept)}, scores, sorted(names)
 
 
@@ -103,7 +106,7 @@ def test_training_is_killed_and_resumed_and_evaluated(home, tmp_path):
     command = training(remote, runs["bucket"])
     process = start(command, tmp_path)
     while process.poll() is None and not finished_steps(runs["bucket"]):
-        time.sleep(0.5)  # listing costs requests
+        time.sleep(0.5)  # each check sends requests to the server
     process.send_signal(signal.SIGKILL)
     process.communicate()
     print(f"killed; finished steps: {finished_steps(runs['bucket'])}")

@@ -1,6 +1,7 @@
-"""Output of the published PyTorch code in float64, against this package with a converted checkpoint file.
+"""Compares this package, after conversion of a checkpoint file, to the published PyTorch code. Both compute in float64.
 
-The published code computed the golden files with seeded weights (`golden/seeded.py`). They are in float32.
+The golden files contain results of the published code with seeded weights (`golden/seeded.py`). Logits of segmented clips
+are stored in float32.
 """
 
 import json
@@ -24,7 +25,7 @@ BAR = 2e-6
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """Variables (in float64) and config of the seeded checkpoint, which the converter reads from a file."""
+    """Converts a file with the seeded checkpoint. Returns the variables, in float64, and the config."""
     folder = tmp_path_factory.mktemp("released")
     layout = json.loads((GOLDEN / "state_dict_layout.json").read_text())
     save_file({f"module.{name}": seeded_tensor(name, tuple(shape)) for name, shape, _ in layout}, folder / "w.safetensors")
@@ -38,7 +39,7 @@ def load(name):
 
 
 def run(released, clip):
-    """Largest difference of the logits for each frame, with `Segmenter.run` on uint8 frames."""
+    """Runs `Segmenter.run` on uint8 frames. Returns the largest difference from the golden logits for each frame."""
     segmenter = hmmn_jax.Segmenter(*released, mem_every=int(clip["mem_every"]))
     results = segmenter.run(clip["video"], clip["labels"][0])
     return [np.abs(result.logits - golden).max() for result, golden in zip(results, clip["logits"], strict=True)]

@@ -1,4 +1,4 @@
-"""Runs the whole notebook, on fewer frames."""
+"""Tests that the whole quickstart notebook runs, on fewer frames, and that it is stored without outputs."""
 
 import os
 import re

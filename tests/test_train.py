@@ -1,4 +1,4 @@
-"""train.py in a separate process: errors, and a run of a few steps on rendered clips."""
+"""Tests train.py in a separate process: error messages, and a short run on rendered clips that is terminated and resumed."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.small import SMALL, variables
 
 SMOKE = ("--config", "configs/train/smoke.py")
 SMALLER = ("use_topk_read=False", "value_dim_s16=8", "decoder_dim=8")
-# Overrides of `smoke.py`, so that the model compiles fast.
+# Flags that make the model of `smoke.py` smaller, so that it compiles fast.
 TINY = [
     f"--config.model.{field}" for field in ("backbone.norm=none", "backbone.widths=(8,8,8)", "backbone.stem_width=8", *SMALLER)
 ]
@@ -23,7 +23,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """A checkpoint of a different model."""
+    """Writes a checkpoint of a different model. Returns its path."""
     path = tmp_path_factory.mktemp("other") / "OUT"
     save_checkpoint(path, variables(), SMALL)
     return path

@@ -1,4 +1,4 @@
-"""No phrase of `words.txt` occurs in the documentation, in docstrings, comments or messages."""
+"""Tests that the documentation and the programs contain no phrase of `words.txt`."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ PROGRAMS = (
     "tools/**/*.py",
 )
 PAGE = ("hmmn_jax/paint/static/*",)
-_BREAK = re.compile(r"[ \"']*\n[ #>|fr\"']*")  # a line break in text, with the characters of comments and strings around it
+_BREAK = re.compile(r"[ \"']*\n[ #>|fr\"']*")  # a line break in prose, with surrounding quotes and comment characters
 
 
 def found_in(text, phrases):
-    """Returns each hit with its context. A phrase may continue on the next line."""
+    """Returns the text around each occurrence of a phrase. A phrase may continue on the next line."""
     line = re.sub(r"\s+", " ", _BREAK.sub(" ", text)).lower()
     likely = [re.escape(phrase) for phrase in phrases if phrase in line]
     hits = [hit for phrase in likely for hit in re.finditer(rf"(?<!\w){phrase}(?!\w)", line)]

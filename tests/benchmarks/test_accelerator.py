@@ -1,4 +1,7 @@
-"""`benchmarks/accelerator.py`: the time limits, with stub steps, and its own steps with tiny models."""
+"""Tests `benchmarks/accelerator.py`.
+
+Time limits are tested with stub steps. The real steps are run with tiny models (`--quick`).
+"""
 
 import json
 import shutil
@@ -47,7 +50,7 @@ def test_a_step_that_hangs_fails_crashes_or_is_slow_leaves_the_others_their_time
     (tmp_path / "accelerator_steps.py").write_text(MADE_UP)
     output = tmp_path / "card.jsonl"
     steps = "--steps=device,selection,values,fine read,quality,training"
-    done = run(script, steps, "--minutes=0.3", f"--output={output}")  # 3 % of the default time
+    done = run(script, steps, "--minutes=0.3", f"--output={output}")  # all time limits are 3 % of the defaults
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in output.read_text().splitlines()]
 
@@ -60,7 +63,7 @@ def test_a_step_that_hangs_fails_crashes_or_is_slow_leaves_the_others_their_time
     assert of("fine read", "started") and not of("fine read", "took_s")
     assert 1 <= len(of("quality", "ms")) < 6 and "later cases were not measured" in of("quality", "error")[0]
     assert "| device | b | ms | 2.25 |" in done.stdout and "| device | b | same | True |" in done.stdout
-    # `--table` compares two machines. An existing file of results is never overwritten.
+    # `--table` compares two machines. An existing results file is never overwritten.
     other = tmp_path / "other.jsonl"
     other.write_text('{"step": "device", "case": "b", "ms": 7.5}\n')
     compared = run(script, "--table", str(output), str(other)).stdout

@@ -1,4 +1,4 @@
-"""The simulated annotator with a stub segmenter, and its tables for rows written by hand."""
+"""Tests the simulated annotator with a stub segmenter, and its tables with hand-written rows."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ FRAMES, TRUTH = discs(6, objects=2)
 
 
 def row_of(*rounds, forward=None):
-    """A row for one object with J = F; each round is a pair: the annotated frames, and J of all frames."""
+    """Returns a row for one object with F = J. Each round is a pair of the annotated frames and the J of every frame."""
     found = [{"annotated": a, "j": [[x] for x in j], "f": [[x] for x in j], "confidence": [[x] for x in j]} for a, j in rounds]
     row = {"sequence": "pond", "size": 0, "policy": "worst", "seed": 0, "rounds": found}
     return row if forward is None else row | {"forward": [{"j": [[x] for x in j], "f": [[x] for x in j]} for j in forward]}
@@ -40,7 +40,7 @@ def test_falls_are_named_with_the_frame_that_lost_most():
 
 
 def test_spearman_of_literal_ranks():
-    """The ranks are 1, 2.5, 2.5, 4 and 2, 1, 3, 4."""
+    """The ranks are 1, 2.5, 2.5, 4 in the first list, and 2, 1, 3, 4 in the second."""
     expected = np.corrcoef([1, 2.5, 2.5, 4], [2, 1, 3, 4])[0, 1]
     assert spearman([0.1, 0.2, 0.2, 0.9], [5, 4, 6, 7]) == pytest.approx(expected)
 
@@ -65,7 +65,7 @@ def test_the_worst_frame_is_given_until_the_rounds_are_over():
 
 
 def test_forwards_only_is_a_restart_at_each_correction():
-    """Frames before a correction do not change; later frames equal those of a session with only this annotation."""
+    """Scores of frames before a correction do not change. From frame 3, J equals that of a session that starts there."""
     found = list(annotator.play_forward(Stub(), list(FRAMES), list(TRUTH), [0, 3]))
     alone = next(annotator.play(Stub(), list(FRAMES[3:]), list(TRUTH[3:]), 0, annotator.worst))
     np.testing.assert_array_equal(found[1]["j"][:3], found[0]["j"][:3])
@@ -82,7 +82,7 @@ def test_the_command_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(annotator, "DEMO_CLIP", root)
     monkeypatch.setattr(annotator, "load_checkpoint", lambda name: ())
     monkeypatch.setattr(annotator, "Segmenter", lambda **_: made.append(1) or Stub())
-    monkeypatch.setattr(annotator_tables, "FALL", -1)  # every round is reported as a fall of J&F, with a picture
+    monkeypatch.setattr(annotator_tables, "FALL", -1)  # lists each round as a decrease of J&F, and saves a picture
     command = ["annotator.py", "--out", str(tmp_path / "out"), "--rounds", "1", "--size", "32"]
     for more, count in (([], 1), (["--data", str(root), "pond", "--policies", "worst", "random"], 2 * 6)):
         monkeypatch.setattr(sys, "argv", [*command, *more])

@@ -1,4 +1,4 @@
-"""Every file in benchmarks/ can be imported with the current package, and has a help text."""
+"""Tests that every file in benchmarks/ can be imported with the current package, and that each script has a help text."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("tensorflow", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_benchmark_explains_itself(tmp_path, tensorflow):
-    """All in one process. A stub replaces the TPU compiler, which takes a long time to install."""
+    """Runs all files in one process. A stub replaces `libtpu`, the TPU compiler, which takes a long time to install."""
     (tmp_path / "stub/libtpu").mkdir(parents=True)
     (tmp_path / "stub/libtpu/__init__.py").touch()
     files = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if (path.stem in NEED_TENSORFLOW) == tensorflow]
@@ -45,9 +45,9 @@ def test_each_benchmark_explains_itself(tmp_path, tensorflow):
     assert len(found) == len(files) > 0
     for path in files:
         (code, said), text = found[str(path)], path.read_text(encoding="utf-8")
-        if "\ndef main(" not in text:  # imported by others
+        if "\ndef main(" not in text:  # a module that other benchmarks import
             assert code is None, (path.stem, code)
-        elif "app.run(main)" in text:  # absl exits with 1
+        elif "app.run(main)" in text:  # after --help, absl exits with 1
             assert code == 1 and "flags:" in said, (path.stem, code, said)
         else:
             assert code == 0 and said.startswith("usage: "), (path.stem, code, said)

@@ -1,4 +1,7 @@
-"""One Chromium for all tests of the page. A test fails if its tab logs an error or sends a request to another host."""
+"""Fixtures that open the page in Chromium.
+
+A test fails if the page logs an error or a warning, or sends a request to another host.
+"""
 
 import contextlib
 import shutil
@@ -12,7 +15,7 @@ from tests.browser.serving import PatientStub, film, served
 
 
 def pytest_collection_modifyitems(items):
-    """Adds the marker `browser` to all tests of this folder."""
+    """Adds the marker `browser` to all tests in this folder."""
     for item in items:
         if "tests/browser/" in item.path.as_posix():
             item.add_marker(pytest.mark.browser)
@@ -20,7 +23,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def chromium():
-    """The Chromium or Chrome that is installed on the system."""
+    """Starts the Chromium or Chrome that is installed on the system, for all tests, and yields it."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "no Chromium: apt-get install chromium (on GitHub's machines there is google-chrome)"
     with sync_playwright() as playwright:
@@ -31,7 +34,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium):
-    """Opens an address in a new window and returns its `Driver`; `scale` is the device pixel ratio."""
+    """Yields a function that opens a URL and returns a `Driver` of the new page; `scale` is the device pixel ratio."""
     complaints, contexts = [], []
 
     def watch(page, host):
@@ -63,13 +66,13 @@ def visit(chromium):
 
 @pytest.fixture
 def segmenter():
-    """A segmenter that the test can block."""
+    """Returns a segmenter that the test can block."""
     return PatientStub()
 
 
 @pytest.fixture
 def serve(tmp_path, segmenter):
-    """Serves a new project of a new video of the given shape, and returns the address."""
+    """Yields a function that creates a video of the given shape, serves it as a new project, and returns the URL."""
     with contextlib.ExitStack() as stack:
 
         def start(**shape):
@@ -81,7 +84,7 @@ def serve(tmp_path, segmenter):
 
 @pytest.fixture
 def open_film(serve, visit):
-    """A tab with a new project without annotated frames."""
+    """Returns a function that opens a new project in the browser. No frame of the project is annotated."""
 
     def start(shape=None, **options):
         return visit(serve(**(shape or {})), **options)

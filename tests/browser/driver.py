@@ -1,4 +1,7 @@
-"""Controls the page in a browser: converts points of the frame to points of the window, and reads masks from the server."""
+"""Controls the page in a browser.
+
+Converts frame coordinates to window coordinates, and reads masks from the page and the server.
+"""
 
 import io
 import math
@@ -11,15 +14,15 @@ PATIENCE = 30  # seconds
 
 
 class Driver:
-    """A tab with the page. Points are `(x, y)` in pixels of the frame."""
+    """Controls one browser tab. Points are `(x, y)` in pixels of the frame."""
 
     def __init__(self, page, complaints):
-        """`complaints` is the list of errors of the page."""
+        """`complaints` is the list to which the fixture `visit` adds errors, warnings and requests to other hosts."""
         self.page, self.complaints = page, complaints
         self.ready()
 
     def ready(self):
-        """Waits until the page has started, including after a reload."""
+        """Waits until the page has started. Call it after each reload."""
         self.page.wait_for_selector("body[data-ready]")
         self.page.evaluate("import('/static/main.js').then(({ app }) => { window.app = app; })")
         self.project = self.page.evaluate("app.model.project")
@@ -28,35 +31,35 @@ class Driver:
     # State
 
     def model(self, name):
-        """A field of the page's model."""
+        """Returns a field of `app.model` in the page."""
         return self.page.evaluate(f"app.model.{name}")
 
     def saved(self):
-        """Waits until the server has all strokes."""
+        """Waits until all strokes are saved on the server."""
         self.page.wait_for_selector("body[data-unsaved='0']")
 
     def wait(self, condition, argument=None):
-        """Waits until a condition in JavaScript holds."""
-        # Not `wait_for_function`, which needs eval. The policy of the page forbids eval.
+        """Waits until a JavaScript expression is true."""
+        # `wait_for_function` cannot be used here: it needs eval, which the page's Content-Security-Policy forbids.
         end = time.monotonic() + PATIENCE
         while not self.page.evaluate(condition, argument):
             assert time.monotonic() < end, f"not within {PATIENCE} seconds: {condition}"
             self.page.wait_for_timeout(25)
 
     def shown(self, t):
-        """Waits until a frame is on the canvas."""
+        """Waits until frame `t` is shown on the canvas."""
         self.wait("t => app.model.current === t && app.view.shown?.t === t", t)
 
     def states(self):
-        """The states of the frames, as their first letters."""
+        """Returns a string of the first letters of the frames' states: annotated, final, provisional, stale or missing."""
         return "".join(entry["state"][0] for entry in self.timeline()["frames"])
 
     def timeline(self):
-        """The project on the server."""
+        """Returns the timeline of the project from the server."""
         return self.page.context.request.get(self.address("api/timeline")).json()
 
     def mask(self, t):
-        """The ids `[h,w]` of a frame on the server; None if they are missing."""
+        """Returns the mask `[h,w]` of frame `t` on the server, or None if the frame has no mask."""
         answer = self.page.context.request.get(self.address(f"api/masks/{t}"))
         if answer.status == 404:
             return None
@@ -64,24 +67,24 @@ class Driver:
         return np.frombuffer(answer.body(), dtype).reshape(self.project["height"], self.project["width"])
 
     def own_mask(self, t):
-        """The ids `[h,w]` of a frame in the page."""
+        """Returns the mask `[h,w]` of frame `t` in the page, which may not be saved yet."""
         ids = self.page.evaluate("t => [...app.masks.at(t).ids]", t)
         return np.array(ids).reshape(self.project["height"], self.project["width"])
 
     def pixel(self, x, y):
-        """The colour on the screen at the centre of a pixel of the frame."""
+        """Returns the colour on the screen at the centre of a frame pixel."""
         (left, top), _ = self.place((x + 0.5, y + 0.5))
         picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
         return np.array(picture.getpixel((left, top)), int)
 
     def address(self, path):
-        """The URL of a path on the server."""
+        """Returns the URL of a path on the server."""
         return self.page.evaluate("location.origin") + "/" + path
 
     # Actions
 
     def press(self, *keys):
-        """Presses keys on the canvas."""
+        """Presses keys while the canvas has the focus."""
         self.page.focus("#canvas")
         for key in keys:
             self.page.keyboard.press(key)
@@ -91,7 +94,7 @@ class Driver:
         self.page.evaluate("scale => app.view.zoom(scale)", scale)
 
     def place(self, point):
-        """The position of a point in the window, in whole CSS pixels as for a mouse, and the point of the frame there."""
+        """Returns the window position of a point, rounded down to CSS pixels, and the frame point at the rounded position."""
         left, top, x, y, scale = self.page.evaluate(
             "(() => { const { left, top } = app.view.canvas.getBoundingClientRect();"
             "return [left, top, ...app.view.origin, app.view.scale]; })()"
@@ -100,7 +103,7 @@ class Driver:
         return place, ((place[0] - left - x) / scale, (place[1] - top - y) / scale)
 
     def stroke(self, *points, button="left", lift=True):
-        """Draws from point to point with the mouse. Returns the points that the page receives."""
+        """Draws from point to point with the mouse. Returns the frame points at the rounded mouse positions."""
         places, exact = zip(*(self.place(point) for point in points), strict=True)
         self.page.mouse.move(*places[0])
         self.page.mouse.down(button=button)

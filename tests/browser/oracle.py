@@ -1,4 +1,4 @@
-"""The expected result of painting, pixel by pixel with fractions. Slow, and independent of the code of the page."""
+"""Computes the expected masks pixel by pixel, with exact fractions. The code is slow, and independent of the page's code."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def disc_at(point, size):
-    """The top left corner of the nearest square of size * size pixels, and the pixels (x, y) of the disc in this square."""
+    """Returns the top left pixel of the size * size square around a point, and the pixels (x, y) of the disc in the square."""
     left, top = (math.floor(Fraction(value) - Fraction(size, 2) + Fraction(1, 2)) for value in point)
     middle = Fraction(size, 2)
     inside = [
@@ -22,7 +22,7 @@ def disc_at(point, size):
 
 
 def between(start, stop):
-    """The pixels of the line between two pixels: each step along the longer side, rounded on the shorter."""
+    """Returns the pixels of the line between two pixels, by Bresenham's algorithm."""
     (x0, y0), (x1, y1) = start, stop
     dx, sx, dy, sy = abs(x1 - x0), (x1 > x0) - (x1 < x0), abs(y1 - y0), (y1 > y0) - (y1 < y0)
     error, found = dx - dy, [(x0, y0)]
@@ -37,7 +37,7 @@ def between(start, stop):
 
 
 def paint_stroke(mask, points, size, value, locked=()):
-    """The mask after a stroke through points."""
+    """Returns the mask after a disc is painted along the line through the points."""
     mask = mask.copy()
     corners = [disc_at(point, size) for point in points]
     (first, shape) = corners[0]
@@ -52,13 +52,16 @@ def paint_stroke(mask, points, size, value, locked=()):
 
 
 def set_pixel(mask, x, y, value, locked=()):
-    """Sets a pixel if it is in the picture and its object is not locked."""
+    """Sets a pixel if it is inside the mask and its id is not locked."""
     if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x] not in locked:
         mask[y, x] = value
 
 
 def paint_polygon(mask, corners, value):
-    """The mask after a polygon: a pixel is inside if a ray from its centre to the left crosses an odd number of edges."""
+    """Returns the mask after a polygon is painted.
+
+    A pixel is inside if a ray from its centre to the left crosses an odd number of edges.
+    """
     mask = mask.copy()
     for y, x in np.ndindex(mask.shape):
         row, column, odd = y + Fraction(1, 2), x + Fraction(1, 2), False
@@ -71,7 +74,7 @@ def paint_polygon(mask, corners, value):
 
 
 def paint_fill(mask, frame, point, value, tolerance, locked=()):
-    """The mask after a fill that starts at a pixel."""
+    """Returns the mask after the connected region around a pixel is filled."""
     (x, y), out = point, mask.copy()
     if mask[y, x] in locked:
         return out

@@ -1,4 +1,4 @@
-"""Projects of small videos, served by threads of the test process."""
+"""Creates small videos, and serves them as projects in threads of the test process."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ from tests.session.stub import Stub
 
 
 def film(folder, count=8, height=48, width=64, seed=0):
-    """A folder of frames, and the frames `uint8 [t,h,w,3]`: a smooth moving background with some noise."""
+    """Writes a folder of frames, and returns them as `uint8 [t,h,w,3]`. They show a smooth moving pattern with some noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     frames = []
@@ -24,7 +24,7 @@ def film(folder, count=8, height=48, width=64, seed=0):
 
 
 class PatientStub(Stub):
-    """Computes as many frames as the test allows; unlimited at first."""
+    """A stub segmenter that computes only as many frames as the test allows. Initially, all frames are allowed."""
 
     def __init__(self):
         super().__init__()
@@ -35,7 +35,7 @@ class PatientStub(Stub):
         self._allowed = threading.Semaphore(count)
 
     def step(self, *args, **options):
-        # Reads the semaphore repeatedly, because `only` replaces it.
+        # Each iteration reads the attribute again, because `only` replaces the semaphore.
         while not self._allowed.acquire(timeout=0.02):
             pass
         return super().step(*args, **options)
@@ -43,7 +43,7 @@ class PatientStub(Stub):
 
 @contextlib.contextmanager
 def served(folder, video, segmenter):
-    """Serves a project; yields the address to open."""
+    """Serves a project, and yields the URL to open."""
     with serving(folder, video, segmenter) as server:
         try:
             yield server.url

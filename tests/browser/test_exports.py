@@ -1,4 +1,4 @@
-"""Every export of the dialog, downloaded with the browser and read by other programs."""
+"""Tests that each kind of export can be downloaded in the browser and read by other programs."""
 
 import io
 import json
@@ -16,7 +16,7 @@ COUNT = 4
 
 
 def download(tab, kind):
-    """Makes an export with the dialog and downloads it. The first entry of the list is the newest."""
+    """Creates an export in the dialog and downloads it. The newest export is the first entry of the list."""
     before = len(tab.model("exports"))
     tab.page.check(f"#exporting input[value={kind}]")
     tab.page.click("#export-form button")
@@ -28,14 +28,14 @@ def download(tab, kind):
 
 
 def pictures(path):
-    """The pictures in an archive, by name without suffix, sorted by name."""
+    """Returns the PNG images in a ZIP archive, by name without suffix, sorted by name."""
     with zipfile.ZipFile(path) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".png"))
         return {name.removesuffix(".png"): Image.open(io.BytesIO(archive.read(name))) for name in names}
 
 
 def decode(segmentation):
-    """Decodes a run-length encoded mask with the tools of COCO."""
+    """Decodes a run-length encoded mask with pycocotools."""
     return coco_mask.decode({**segmentation, "counts": segmentation["counts"].encode()}).astype(bool)
 
 
@@ -69,9 +69,9 @@ def test_exports(open_film):
             picture = found[f"film/{k:03d}/{t:05d}"]
             alpha = np.array(picture)[..., 3]
             assert picture.mode == "RGBA"
-            if t == 0:  # annotated: the mask itself
+            if t == 0:  # for an annotated frame, alpha is the mask
                 np.testing.assert_array_equal(alpha, np.where(mask == k, 255, 0))
-            else:  # probabilities
+            else:  # for a computed frame, alpha is the probability
                 assert len(np.unique(alpha)) > 2 and alpha[mask == k].min() > alpha[mask != k].mean()
 
     content = json.loads(download(tab, "coco").read_text())

@@ -1,4 +1,4 @@
-"""The page with the keyboard, on a phone and in dark colours; timeline, dialogs and help."""
+"""Tests the page on a phone and a desktop, in light and dark mode, with keyboard, mouse and touch."""
 
 import io
 
@@ -25,7 +25,7 @@ TEXTS = """() => [...document.querySelectorAll("body *")].filter((node) => node.
 
 
 def contrast(one, two):
-    """The contrast ratio of WCAG."""
+    """Returns the contrast ratio of two colours, as defined by WCAG."""
 
     def light(colour):
         values = np.array(colour) / 255
@@ -38,7 +38,7 @@ def contrast(one, two):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(390, 844), (1360, 860)], ids=["phone", "desk"])
 def test_readable(open_film, size, theme):
-    """Text is large enough, has contrast and is not cut off; nothing is wider than the window; controls are large enough."""
+    """Text has sufficient size and contrast. Nothing is wider than the window. Controls are large enough and have labels."""
     phone = size[0] < 500
     tab = open_film(size=size, color_scheme=theme, has_touch=phone)
     tab.stroke((10, 10), (30, 30))
@@ -67,17 +67,17 @@ def test_readable(open_film, size, theme):
 
 
 def test_the_keyboard_alone(open_film):
-    """From an empty project to an export dialog: object, stroke, polygon, run, correction."""
+    """Paints a stroke and a polygon, computes the masks, and opens the dialogs for exports and keys, without a mouse."""
     tab = open_film(shape={"count": 4})
     keys = tab.page.keyboard
-    keys.press("Tab")  # the first link leads to the canvas
+    keys.press("Tab")  # focuses the link to the canvas
     keys.press("Enter")
     assert tab.page.evaluate("document.activeElement.id") == "canvas"
     keys.press("k")
     start = tab.page.evaluate("app.view.pointer")
     keys.press("Shift+ArrowLeft")
     keys.press("ArrowUp")
-    keys.press("Enter")  # the pen is down
+    keys.press("Enter")  # starts the stroke
     for _ in range(2):
         keys.press("Shift+ArrowRight")
     keys.press("ArrowDown")
@@ -88,7 +88,7 @@ def test_the_keyboard_alone(open_film):
     expected = oracle.paint_stroke(np.zeros((48, 64), np.uint8), path, 15, 1)
     np.testing.assert_array_equal(tab.mask(0), expected)
 
-    keys.press("a")  # another object, by a polygon
+    keys.press("a")  # adds object 2, which is drawn as a polygon
     tab.wait("app.model.object === 2")
     keys.press("l")
     keys.press("Shift+ArrowLeft")
@@ -109,7 +109,7 @@ def test_the_keyboard_alone(open_film):
     keys.press("ArrowRight")
     tab.page.evaluate("document.getElementById('tools').firstChild.focus()")
     keys.press("ArrowDown")
-    assert tab.model("tool") == "fill"  # the tool after the polygon
+    assert tab.model("tool") == "fill"  # follows the polygon tool in the toolbar
     keys.press("s")
     tab.page.wait_for_selector("#exporting[open]")
     keys.press("Escape")
@@ -133,7 +133,7 @@ def test_every_key_of_the_sheet_is_there_once(open_film):
 
 
 def test_timeline(open_film):
-    """Frames are selected with mouse and keys, in and out points limit a run, and the timeline shows the states."""
+    """A click selects a frame, the keys I and O set the range of a run, and the timeline shows the states of frames."""
     tab = open_film()
     box = tab.page.locator("#track").bounding_box()
     step = box["width"] / 8
@@ -158,11 +158,11 @@ def test_timeline(open_film):
     tab.page.mouse.move(5, 5)
     tab.page.wait_for_timeout(100)
     picture = np.array(Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB"), int)
-    bottom = int(box["y"]) + 20 + 46 + 16  # below the row of object 1
+    bottom = int(box["y"]) + 20 + 46 + 16  # the bottom of the row of object 1
     red = (picture[..., 0] > picture[..., 1] + 60) & (picture[..., 0] > picture[..., 2] + 60)
     rows = [red[bottom - 16 : bottom, int(box["x"] + (t + 0.5) * step)].sum() for t in range(8)]
-    assert rows[4] == 12 and rows[0] == rows[7] == 0  # annotated: the whole height; missing: nothing
-    assert all(0 < rows[t] <= 12 for t in (2, 3, 5, 6))  # computed: the height is the confidence
+    assert rows[4] == 12 and rows[0] == rows[7] == 0  # full height if annotated, empty if missing
+    assert all(0 < rows[t] <= 12 for t in (2, 3, 5, 6))  # for computed frames, the height is the confidence
 
 
 def test_the_most_doubtful_frame(open_film):

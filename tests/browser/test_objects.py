@@ -1,4 +1,4 @@
-"""The panel of objects, and two tabs on one project."""
+"""Tests the object panel, and two browser tabs with the same project."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def add(tab, k):
 
 
 def three_strokes(tab):
-    """Objects 1 to 3 on frame 0, one above the other."""
+    """Paints objects 1 to 3 on frame 0, from top to bottom, and returns the mask."""
     tab.stroke((10, 8), (50, 8))
     for k, y in ((2, 24), (3, 40)):
         add(tab, k)
@@ -45,12 +45,12 @@ def test_delete_merge_and_undo(open_film):
     tab.wait("app.masks.at(0) && !app.masks.at(0).ids.includes(2)")
     tab.stroke((30, 30))
     tab.saved()
-    assert tab.page.locator(".notice button").count() == 0  # after the stroke, undo is no longer offered
+    assert tab.page.locator(".notice button").count() == 0  # the page no longer offers to undo the merge
     assert 2 not in np.unique(tab.mask(0))
 
 
 def test_two_edits_at_once(open_film):
-    """The second click comes before the response to the first. The page sends the edits one after the other."""
+    """The second button is clicked before the server has responded. The page sends the two edits one after the other."""
     tab = open_film()
     tab.stroke((10, 10), (30, 10))
     tab.saved()
@@ -109,7 +109,10 @@ def test_a_computed_mask_is_accepted(open_film):
 
 
 def test_two_tabs(serve, visit):
-    """A change in one tab appears in the other. A stroke on an older state is rejected, and the user decides."""
+    """A change in one tab appears in the other.
+
+    If a stroke is based on an outdated mask, the server rejects it, and the page asks which mask to keep.
+    """
     url = serve()
     one = visit(url)
     two = visit(url.partition("?")[0], context=one.page.context)
@@ -119,7 +122,7 @@ def test_two_tabs(serve, visit):
     np.testing.assert_array_equal(two.own_mask(0), one.mask(0))
 
     for answer in ("theirs", "mine"):
-        two.page.evaluate("app.masks.announced = () => {}")  # as if the event were late
+        two.page.evaluate("app.masks.announced = () => {}")  # the second tab ignores changes by the first
         one.stroke((40, 40 if answer == "mine" else 30))
         one.saved()
         others = one.mask(0)
@@ -137,14 +140,14 @@ def test_two_tabs(serve, visit):
             np.testing.assert_array_equal(one.mask(0), two.own_mask(0))
             assert not np.array_equal(one.mask(0), others)
     assert any("412" in text for text in one.complaints)
-    one.complaints.clear()  # browsers log each response with a status of 400 or more
+    one.complaints.clear()  # browsers log responses with a status of 400 or more as errors
 
 
 def test_objects_changed_in_two_tabs(serve, visit):
     url = serve()
     one = visit(url)
     two = visit(url.partition("?")[0], context=one.page.context)
-    two.page.evaluate("app.model.takeProject = () => {}")  # the event is late
+    two.page.evaluate("app.model.takeProject = () => {}")  # the second tab ignores the new object
     add(one, 2)
     two.page.click("#add")
     two.page.wait_for_selector(".notice.error")

@@ -1,4 +1,4 @@
-"""Painting on the canvas: the exact ids on the server."""
+"""Tests that painting on the canvas stores exactly the expected ids on the server."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_a_stroke_gives_the_expected_ids(open_film, zoom, ratio):
 
 @pytest.mark.parametrize("shape", [{"height": 81, "width": 45}, {"height": 33, "width": 57}, {"count": 1}], ids=str)
 def test_videos_of_other_shapes(open_film, shape):
-    """Portrait, odd sizes, one frame."""
+    """Tests a portrait video, a video with odd sizes, and a video with one frame."""
     tab = open_film(shape=shape)
     exact = tab.stroke((3, 4), (20, 25))
     tab.saved()
@@ -38,7 +38,7 @@ def test_videos_of_other_shapes(open_film, shape):
 
 
 def test_undo_restores_the_bytes(open_film):
-    """Undo also works after visiting other frames. After undoing everything, the frame has no mask, as before."""
+    """Undo also works after visiting another frame. After all strokes are undone, the frame has no mask, as at the start."""
     tab = open_film()
     tab.page.evaluate("app.model.set({ size: 9 })")
     states = []
@@ -78,7 +78,7 @@ def test_the_right_button_erases(open_film):
 
 @pytest.mark.parametrize("change", ["tool", "frame", "object"])
 def test_a_change_during_a_stroke_ends_it(open_film, change):
-    """What was painted stays on its frame; the rest of the movement does not paint."""
+    """The part that was painted before the change is kept. Further mouse movements do not paint."""
     tab = open_film()
     tab.page.evaluate("app.objects.add()")
     tab.wait("app.model.object === 2")
@@ -95,7 +95,7 @@ def test_a_change_during_a_stroke_ends_it(open_film, change):
 
 
 def test_polygon_and_fill(open_film):
-    """A polygon drawn by clicks and closed at its first corner; then a fill inside an outline, limited only by the mask."""
+    """Draws a polygon, and closes it with a click on its first corner. Then fills the background around the polygon."""
     tab = open_film()
     tab.press("l")
     corners = [(5, 5), (40, 8), (50, 40), (10, 30)]
@@ -107,7 +107,7 @@ def test_polygon_and_fill(open_film):
 
     tab.page.evaluate("app.objects.add()")
     tab.wait("app.model.object === 2")
-    tab.page.evaluate("app.model.set({ tolerance: 255 })")
+    tab.page.evaluate("app.model.set({ tolerance: 255 })")  # the colours of the frame do not limit the fill
     tab.press("g")
     tab.click((0.5, 0.5))
     tab.saved()
@@ -150,7 +150,7 @@ def test_locked_and_hidden_objects_keep_their_pixels(open_film):
 
 
 def test_moving_and_enlarging_does_not_paint(open_film):
-    """The wheel, the middle button and the move tool. Zooming with the wheel keeps the point under the pointer."""
+    """Tests the wheel, the middle button and the move tool. The wheel zooms around the point under the pointer."""
     tab = open_film()
     place, before = tab.place((20, 15))
     tab.page.mouse.move(*place)
@@ -169,7 +169,7 @@ def test_moving_and_enlarging_does_not_paint(open_film):
 
 
 def test_the_canvas_shows_the_object_in_its_colour(open_film):
-    """A pixel on the screen is half frame and half colour. Outlines are opaque, and hidden masks are not drawn."""
+    """Masked pixels are the mean of the frame and the object's colour. Outlines are opaque. Hidden masks are not drawn."""
     tab = open_film()
     tab.zoom(4)
     tab.page.evaluate("app.model.set({ size: 21 })")

@@ -1,4 +1,4 @@
-"""The integer arithmetic of painting in the page, against the oracle."""
+"""Compares the integer code for painting in the page with the slow code in `oracle.py`."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ PROGRAM = """async ([kind, mask, width, value, locked, options]) => {
 
 @pytest.fixture(scope="module")
 def page(chromium, tmp_path_factory):
-    """A page of the server, to import its modules."""
+    """Yields an open page, in which tests import the JavaScript modules of the server."""
     folder = tmp_path_factory.mktemp("raster")
     film(folder / "film", count=1)
     with served(folder / "project", folder / "film", PatientStub()) as url:
@@ -42,7 +42,7 @@ def page(chromium, tmp_path_factory):
 
 
 def paint(page, kind, mask, value, locked=(), **options):
-    """The mask after painting. Undoing and redoing the patch must restore both masks exactly."""
+    """Returns the mask after painting. Also checks that undo and redo restore both masks exactly."""
     given = [kind, mask.ravel().tolist(), mask.shape[1], value, list(locked), options]
     painted, back, again, patch = page.evaluate(PROGRAM, given)
     assert back == mask.ravel().tolist() and again == painted
@@ -61,7 +61,7 @@ def masks(rng, ids=4):
 
 
 def test_discs(page):
-    """The five smallest discs, as a span of columns for each row."""
+    """Checks the five smallest discs. Each row of a disc is a range of columns `[left, right)`."""
     found = page.evaluate("import('/static/raster.js').then(({ disc }) => [1, 2, 3, 4, 5].map(disc))")
     assert found[:3] == [[[0, 1]], [[0, 2], [0, 2]], [[0, 3], [0, 3], [0, 3]]]
     assert found[3] == [[1, 3], [0, 4], [0, 4], [1, 3]]
@@ -111,7 +111,7 @@ def test_a_fill_of_its_own_object_changes_nothing(page):
 
 
 def test_undo_and_redo_walk_through_the_states(page):
-    """A random walk of changes, undos and redos on two frames, against lists of whole masks."""
+    """Applies random changes, undos and redos to two frames. The expected masks are lists of complete masks."""
     rng = np.random.default_rng(0)
     steps, expected = [], []
     states = {t: [[0] * 30] for t in (0, 1)}
@@ -162,4 +162,4 @@ def test_old_changes_are_dropped_beyond_the_limit(page):
           return [history.count(0), history.count(1)];
         }"""
     )
-    assert counts == [[3, 0], [2, 0]]  # 100 bytes are five changes
+    assert counts == [[3, 0], [2, 0]]  # each change takes 20 bytes, so five fit in 100 bytes

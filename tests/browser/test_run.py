@@ -1,4 +1,4 @@
-"""Computing masks while the user paints, and the state after reloads and killed servers."""
+"""Tests that masks are computed while the user paints, and that strokes survive reloads and a killed server."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def masks_of(folder, annotations, **options):
-    """Computes the masks with a session in Python, from annotations by frame."""
+    """Returns the masks that a `Session` computes. `annotations` maps frame numbers to masks."""
     session = Session(Stub(), folder, weigh_by_reliability=True)
     for t, mask in annotations.items():
         session.annotate(t, mask)
@@ -64,10 +64,10 @@ def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
     tab.stroke((10, 10), (30, 30))
     segmenter.only(2)
     tab.press("f")
-    tab.shown(2)  # each new mask is shown
+    tab.shown(2)  # the page shows each frame when its mask is computed
     assert re.match("2 of 11 frames", tab.page.text_content("#progress-text"))
     tab.press("Space")
-    segmenter.only(1)  # the frame that was being computed
+    segmenter.only(1)  # finishes the frame that was being computed
     tab.wait("app.model.job.state === 'stopped'")
     assert tab.states() == "afffmmmmmmmm"
 
@@ -76,11 +76,11 @@ def test_stop_correct_and_continue(open_film, segmenter, tmp_path):
     tab.stroke((20, 40), (50, 40))
     tab.saved()
     assert tab.states() == "assammmmmmmm"
-    tab.press("Space")  # again, in the same direction
+    tab.press("Space")  # starts the job again in the same direction
     segmenter.only(1)
     tab.shown(4)
     before = tab.mask(4)
-    tab.stroke((40, 5), (60, 5))  # during the job, on a mask that was just computed
+    tab.stroke((40, 5), (60, 5))  # corrects a computed mask while the job runs
     tab.saved()
     assert tab.states()[4] == "a" and not np.array_equal(tab.mask(4), before)
     segmenter.only(1000)
@@ -110,7 +110,7 @@ def test_a_reload_during_a_job_shows_the_job(open_film, segmenter):
 
 
 def start(folder, port):
-    """A server in a separate process, and the address that it prints."""
+    """Starts a server in a separate process. Returns the process and the URL that it prints."""
     command = [sys.executable, "-m", "tests.paint.stub_app", folder / "film", folder / "project", f"--port={port}"]
     process = subprocess.Popen(
         [*map(str, command), "--seconds-per-frame=0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -129,7 +129,7 @@ def end(process):
 
 
 def test_kill_during_a_job(visit, tmp_path):
-    """A killed server loses nothing that the page showed as saved. Strokes drawn while no server runs are kept."""
+    """Saved masks are not lost if the server is killed. The page keeps strokes that are drawn while no server runs."""
     film(tmp_path / "film", count=10)
     process, url = start(tmp_path, 0)
     try:
@@ -150,7 +150,7 @@ def test_kill_during_a_job(visit, tmp_path):
         other = visit(url, context=tab.page.context)
         np.testing.assert_array_equal(other.own_mask(0), painted)
         assert re.fullmatch("aff*m+", other.states())
-        # The first tab has access again. Its state is from the killed server, so it asks the user.
+        # The first tab reconnects. Its masks are from the killed server, so the page asks which mask to keep.
         tab.page.wait_for_selector("#question[open]")
         tab.page.click("#question button[value=mine]")
         tab.saved()
@@ -159,6 +159,6 @@ def test_kill_during_a_job(visit, tmp_path):
         tab.run("r")
         assert tab.states() == "a" + 9 * "f"
         tab.page.context.close()
-        tab.complaints.clear()  # browsers report lost connections
+        tab.complaints.clear()  # browsers log lost connections as errors
     finally:
         end(process)

@@ -1,4 +1,4 @@
-"""Checks of what is loaded from a checkpoint, and of the error message when nothing can be loaded."""
+"""Checks loaded variables, and the error message if a checkpoint cannot be loaded."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from hmmn_jax.errors import CheckpointError
 
 
 def refusal(path, kind=CheckpointError):
-    """The error message for a checkpoint, which must name the path."""
+    """Returns the error message for a checkpoint that cannot be loaded. The message must contain the path."""
     with pytest.raises(kind) as caught:
         load_checkpoint(path)
     assert str(path) in str(caught.value)

@@ -1,4 +1,4 @@
-"""Files like those of `torch.save`, with pickles written by hand, and checks of reading."""
+"""Writes files like those of `torch.save` from hand-written pickles, and checks how they are read."""
 
 import builtins
 import pickle
@@ -16,22 +16,25 @@ VALUES = np.arange(6, dtype=np.float32)
 
 
 class Call:
-    """Is pickled as a call of the global `name` with `args`. The global does not need to exist."""
+    """An object that is pickled as a call of the global `name` with `args`. The global does not need to exist."""
 
     def __init__(self, name, *args):
         self.name, self.args = name, args
 
 
 class Persistent(tuple):
-    """Is pickled as a persistent id, which is this tuple."""
+    """A tuple that is pickled as a persistent id."""
 
 
 class Name(str):
-    """Is pickled as the global with this name."""
+    """A string that is pickled as the global with this name."""
 
 
 def dumps(value, protocol=2):
-    """Pickles `value` by hand: str, int, bool, None, tuple, dict and the three classes above."""
+    """Returns the pickle opcodes of a value, without header and end.
+
+    The value may contain str, int, bool, None, tuple, dict, the three classes above, and bytes, which are opcodes.
+    """
     match value:
         case Name():
             module, _, name = value.rpartition(".")
@@ -40,7 +43,7 @@ def dumps(value, protocol=2):
             return dumps(Name(value.name)) + dumps(value.args) + b"R"
         case Persistent():
             return dumps(tuple(value)) + b"Q"
-        case bytes():  # opcodes, unchanged
+        case bytes():  # opcodes are unchanged
             return value
         case tuple():
             return b"(" + b"".join(map(dumps, value)) + b"t"
@@ -59,7 +62,7 @@ def tensor(key="0", count=6, offset=0, size=(2, 3), stride=(3, 1), kind="torch.F
 
 
 def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="archive/"):
-    """Writes a zip like torch.save, with the pickle `top`: opcodes, or a value for `dumps`."""
+    """Writes a ZIP file like that of `torch.save`. The content `top` is either opcodes or a value for `dumps`."""
     body = b"\x80\x02" + dumps(top) + b"."
     records = {"data/0": VALUES.tobytes(), **(records or {})}
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -71,7 +74,7 @@ def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="a
 
 
 def refusal(path):
-    """Returns the error message for `path`, which must be one line that names the file."""
+    """Returns the error message for `path`, which must be one line that contains the path."""
     with pytest.raises(CheckpointError) as caught:
         read_torch_file(path)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Initial weights from a ResNet-50 of torchvision."""
+"""Tests the conversion of a torchvision ResNet to initial weights."""
 
 import functools
 
@@ -16,7 +16,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 @functools.cache
 def resnet():
-    """Tensors of a ResNet with the names of torchvision and the widths of the small model, without `num_batches_tracked`."""
+    """Returns tensors of a ResNet, named as in torchvision, with the widths of `SMALL`. `num_batches_tracked` is missing."""
     rng = np.random.default_rng(0)
     shapes = {"conv1.weight": (8, 3, 7, 7), "fc.weight": (10, 64), "fc.bias": (10,)}
     shapes |= {f"bn1.{leaf}": (8,) for leaf in NORM}
@@ -71,7 +71,8 @@ def test_new_layers_follow_the_seed():
     one, again, other = (to_torch(from_pretrained(resnet(), SMALL, seed), SMALL) for seed in (1, 1, 2))
     differ = {name for name in one if not np.array_equal(one[name], other[name])}
     new = {name for name in one if name.startswith(("KV_", "Decoder", "Encoder_M.conv1_"))}
-    # Biases, the stem of the other objects and the last convolution of residual branches in the decoder start at 0.
+    # Some parameters start at 0: biases, the stem convolution for the mask of the other objects (conv1_o), and the last
+    # convolution of each residual branch in the decoder (conv2).
     assert differ == {name for name in new if name.endswith("weight") and not name.endswith(("conv1_o.weight", "conv2.weight"))}
     assert all(np.any(one[name]) == (name in differ) for name in new)
     assert all(np.array_equal(one[name], again[name]) for name in one)
@@ -81,7 +82,7 @@ def test_what_is_not_such_a_resnet_is_listed():
     tensors = dict(resnet())
     del tensors["bn1.running_mean"]
     tensors["layer1.0.conv1.weight"] = np.zeros((4, 8, 3, 3), np.float32)
-    tensors["layer3.1.conv1.weight"] = np.zeros((8, 32, 1, 1), np.float32)  # a deeper network
+    tensors["layer3.1.conv1.weight"] = np.zeros((8, 32, 1, 1), np.float32)  # a second block, as in a deeper network
     with pytest.raises(MismatchError) as caught:
         from_pretrained(tensors, SMALL, source="resnet.pth")
     assert str(caught.value).splitlines() == [

@@ -1,4 +1,4 @@
-"""Loading saved variables from checkpoint folders and from the steps of training runs."""
+"""Tests loading of variables from checkpoint folders and from the steps of training runs."""
 
 import contextlib
 import json
@@ -34,7 +34,10 @@ def test_what_is_saved_is_loaded(saved):
 
 @pytest.mark.parametrize("name", ["OUT", "weights.safetensors"])
 def test_files_of_version_0_1(name):
-    """Written by commit 3699c8c: sizes of the ResNet were top-level fields of the config, and its layers were in `trunk`."""
+    """The files were written by commit 3699c8c.
+
+    At that commit, the sizes of the ResNet were top-level fields of the config, and its layers were in `trunk`.
+    """
     found, config = load_checkpoint(OLDER / name)
     assert config == HMMNConfig(
         backbone=ResNet(stem_width=4, blocks=(1, 1, 1), widths=(8, 8, 12)),
@@ -74,7 +77,7 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, saved):
-    """A training workdir of an older version, without records. All values in a checkpoint equal its step."""
+    """Returns a workdir as older versions wrote it, without records. All values in a checkpoint equal its step."""
     work = tmp_path_factory.mktemp("run") / "work"
     for step in (2, 10):
         tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())
@@ -86,13 +89,13 @@ def run(tmp_path_factory, saved):
 
 
 def step_of(found):
-    """The step whose checkpoint was loaded."""
+    """Returns the step whose checkpoint was loaded."""
     (value,) = {float(leaf.flat[0]) for leaf in jax.tree.leaves(found[0])}
     return value
 
 
 def record(run, **scores):
-    """Adds records of checkpoints, as a run writes them; `scores` is J&F by step."""
+    """Writes records of checkpoints as a training run does. `scores` maps steps, such as `step_2`, to J&F."""
     for step, jf in scores.items():
         about = {"scores": None if jf is None else {"jf": jf, "j": 0.5, "f": 0.5}}
         path = run / f"record/checkpoints/{step.removeprefix('step_')}.json"
@@ -114,7 +117,7 @@ def test_any_step_of_a_training_workdir(run):
 @pytest.mark.parametrize(("scores", "best"), [((0.7, 0.3), 2), ((0.3, 0.7), 10), ((0.5, 0.5), 10), ((0.0, None), 2)])
 def test_the_best_step_of_a_training_workdir(tmp_path, run, scores, best):
     run = shutil.copytree(run, tmp_path / "work")
-    record(run, step_2=scores[0], step_10=scores[1], step_20=0.9)  # step 20 was deleted
+    record(run, step_2=scores[0], step_10=scores[1], step_20=0.9)  # the checkpoint of step 20 was deleted
     assert step_of(load_checkpoint(run, step="best")) == best
     assert step_of(load_checkpoint(run)) == 10
 
@@ -137,7 +140,7 @@ def test_a_step_of_what_has_none(saved, run):
 
 def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
     for name in ("2", "10", "007", "²", "9" * 5000):
-        with contextlib.suppress(OSError):  # the last one is too long for a file name
+        with contextlib.suppress(OSError):  # the last name is too long for a file
             (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert finished_steps(tmp_path) == [2, 10]
     (tmp_path / "record/checkpoints").mkdir(parents=True)
@@ -146,7 +149,10 @@ def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
 
 
 def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
-    """An existing path takes precedence over a model name. (Tests of the notebook and of the wheel load the bundled models.)"""
+    """An existing path takes precedence over a model name.
+
+    The bundled models themselves are loaded in the tests of the notebook and the wheel.
+    """
     assert DEFAULT_WEIGHTS in WEIGHTS and all(file.is_file() for file in WEIGHTS.values())
     monkeypatch.setitem(WEIGHTS, "lite", saved)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Damaged checkpoint folders, which are reported in one line."""
+"""Tests the error messages for damaged checkpoint folders."""
 
 import json
 import logging
@@ -49,9 +49,9 @@ def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
 
 
 def test_a_damaged_folder_is_reported_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
-    """After an error, TensorStore continues reading, and each tensor reports to a closed event loop.
+    """After an error, TensorStore continues to read, and reports further errors to an event loop that is already closed.
 
-    The filters for these reports stay active, because some reports arrive during later tests.
+    The filters for these reports stay active, because some reports arrive after the end of the test.
     """
     path = copy(saved, tmp_path)
     largest = max((path / "variables").rglob("*/d/*"), key=lambda file: file.stat().st_size)

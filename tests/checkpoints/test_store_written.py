@@ -1,4 +1,4 @@
-"""Checkpoint folders that are written, and checkpoints in buckets."""
+"""Tests writing of checkpoint folders, and checkpoints in buckets."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ from tests.small import SMALL, variables
 
 
 def failure(path):
-    """The error message when saving fails."""
+    """Returns the error message of a failed save, which must be one line that contains the path."""
     with pytest.raises(CheckpointError) as caught:
         save_checkpoint(path, variables(), SMALL)
     message = str(caught.value)
@@ -73,7 +73,7 @@ def test_checkpoints_in_a_bucket(saved, tmp_path, bucket):
     write_torch_file(tmp_path / "w.safetensors", to_torch(variables(), SMALL), {METADATA_KEY: config_to_json(SMALL)})
     bucket.put(str(saved), "gs://b/OUT", recursive=True)
     bucket.put(str(tmp_path / "w.safetensors"), "gs://b/w.safetensors")
-    for step, jf in ((2, 0.9), (4, 0.8), (6, None), (8, 0.7)):  # 6 is not recorded, and 8 is not finished
+    for step, jf in ((2, 0.9), (4, 0.8), (6, None), (8, 0.7)):  # step 6 has no record, and step 8 is not finished
         bucket.put(str(saved / VARIABLES), f"gs://b/run/{STEPS}/{step}/{VARIABLES}", recursive=True)
         if step < 8:
             bucket.pipe(f"gs://b/run/{STEPS}/{step}/commit_success.txt", b"")

@@ -1,4 +1,4 @@
-"""Reading checkpoint files: the result equals that of PyTorch."""
+"""Tests that checkpoint files are read as PyTorch reads them."""
 
 from collections import OrderedDict
 

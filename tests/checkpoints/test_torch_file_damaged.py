@@ -1,4 +1,4 @@
-"""Damaged checkpoint files, and files in other formats."""
+"""Tests the error messages for damaged checkpoint files and for files in other formats."""
 
 import pickle
 import zipfile

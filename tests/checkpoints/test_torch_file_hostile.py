@@ -1,4 +1,4 @@
-"""Malicious checkpoint files: they are rejected, and no code runs."""
+"""Tests that malicious checkpoint files are rejected, and that none of their code runs."""
 
 import os
 import pickle
@@ -112,7 +112,7 @@ def test_what_a_pickle_reaches_does_nothing_else(tmp_path, target, ending):
         (b"\x95" + struct.pack("<Q", 1 << 50) + b"}", "damaged"),  # FRAME
         (b"}r" + struct.pack("<I", 0xFFFFFFFF), "memo index"),  # LONG_BINPUT
         (b"}p99999999999\n", "memo index"),  # PUT
-        (b"})" + b"\x85" * 500_000 + b"Ns", "tuples"),  # hashing it would overflow the C stack
+        (b"})" + b"\x85" * 500_000 + b"Ns", "tuples"),  # a nested tuple, whose hash would overflow the C stack
         (b"]" * 50_000 + b"a" * 49_999, "top-level object is of type list"),
         (b"}K\x00" * 50_000 + b"N" + b"s" * 50_000, "the key 0 maps to dict"),
         (b"\x82\x01", "damaged"),  # EXT1

@@ -1,4 +1,4 @@
-"""Writing checkpoint files."""
+"""Tests writing of checkpoint files."""
 
 import errno
 import os
@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, step):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(*(("pathlib.Path.write_bytes", full) if step == "write_bytes" else (os, "rename", full)))
-    if step == "link":  # fails on file systems without hard links
+    if step == "link":  # without hard links, the file is renamed
         monkeypatch.setattr(os, "link", full)
     with pytest.raises(CheckpointError, match="No space left"):
         write_torch_file(tmp_path / "a.safetensors", {"x": VALUES})

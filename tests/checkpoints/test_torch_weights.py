@@ -1,4 +1,4 @@
-"""Conversion of official names, shapes and layouts, in both directions."""
+"""Tests the conversion of names, shapes and layouts from the official checkpoint to this package, and back."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ COUNTER = "Encoder_M.bn1.num_batches_tracked"
 
 
 def official(config=SMALL):
-    """Official tensors of a small model, with counters that need more than 32 bits."""
+    """Returns tensors of a small model in the official format, with counters that need more than 32 bits."""
     tensors = to_torch(variables(config), config)
     return {name: np.array(2**40, np.int64) if name.endswith("tracked") else tensor for name, tensor in tensors.items()}
 

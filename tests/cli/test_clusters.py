@@ -1,4 +1,4 @@
-"""Environments of Slurm and TPUs."""
+"""Tests how the environment variables of Slurm and TPU slices are used."""
 
 import platform
 
@@ -34,7 +34,7 @@ def test_processes_that_would_run_alone_are_rejected(environ, message):
     "environ",
     [
         {},
-        {"SLURM_NTASKS": "8"},  # the script of sbatch is not a step
+        {"SLURM_NTASKS": "8"},  # in the script of sbatch, srun has not started any tasks
         SLURM | {"SLURM_STEP_NUM_TASKS": "1"},
         {"TPU_WORKER_HOSTNAMES": "localhost"},
     ],
@@ -46,9 +46,9 @@ def test_one_process_may_run_alone(environ):
 @pytest.mark.parametrize(
     ("changes", "expected", "said"),
     [
-        ({}, [], ""),  # one task per node: all GPUs
-        ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_ON_NODE": "8"}, None, ""),  # one GPU each, as JAX selects them
-        ({"SLURM_STEP_NUM_TASKS": "16", "CUDA_VISIBLE_DEVICES": "3"}, [], ""),  # bound by Slurm
+        ({}, [], ""),  # one task per node uses all GPUs
+        ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_ON_NODE": "8"}, None, ""),  # JAX assigns one GPU to each task
+        ({"SLURM_STEP_NUM_TASKS": "16", "CUDA_VISIBLE_DEVICES": "3"}, [], ""),  # Slurm has bound a GPU to the task
         ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_GPUS_PER_TASK": "1", "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}, [], ""),
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_GPUS_ON_NODE": "8"}, None, "2 of the 8 GPUs on this node are used"),
         ({"JAX_LOCAL_DEVICE_IDS": "0,1"}, None, ""),  # set by the user
@@ -65,7 +65,7 @@ def test_gpus_elsewhere():
 
 
 def test_jax_takes_an_empty_list_for_all_devices(monkeypatch):
-    """With None, JAX would use the environment of Slurm."""
+    """With None instead of [], JAX would select devices from the environment variables of Slurm."""
     from jax._src import distributed
 
     monkeypatch.setattr(distributed.clusters.ClusterEnv, "auto_detect_unset_distributed_params", None)

@@ -1,4 +1,4 @@
-"""The plot of the metrics of a run."""
+"""Tests the plot of the metrics of training runs."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_a_picture_with_and_without_validation(tmp_path):
     assert main([one, "--out", str(tmp_path / "one.png")]) == 0
     assert main([one, two, "--out", str(tmp_path / "two.png")]) == 0
     first, second = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")) for name in ("one", "two"))
-    assert len(second) == 2 * len(first)  # a second diagram, for J&F
+    assert len(second) == 2 * len(first)  # the second picture has an additional diagram of J&F
     assert len(np.unique(first.reshape(-1, 3), axis=0)) > 10
 
 
@@ -50,7 +50,7 @@ def test_a_step_that_no_axis_can_hold_is_left_out(tmp_path, capsys):
 
 
 def test_names_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
-    """Names that matplotlib would parse as mathematics, or omit from the legend."""
+    """Matplotlib would parse some of these names as mathematics, and omit others from the legend."""
     names = [r"$\frac$", "_hidden", r"\$a$", "$", "_nolegend_", "two\nlines", "\udcff"]
     runs = [write_run(tmp_path / name, [{"step": 1, "loss": 0.5}]) for name in names]
     shown, savefig = [], Figure.savefig

@@ -1,4 +1,4 @@
-"""Flags of the scripts, and config files that were moved."""
+"""Tests the flags of the scripts, and how moved config files are found."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ def get_config(name=""):
 
 @pytest.fixture
 def parse(tmp_path, monkeypatch):
-    """Parses arguments in a folder with some config files. Returns the config."""
+    """Returns a function that parses arguments in a folder with config files, and returns the config as a dict."""
     for file in ("train/lite.py", "evaluate/custom.py", "train/base.py", "evaluate/base.py", "mine.py", "train/mine.py"):
         (tmp_path / "configs" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "configs" / file).write_text(CONFIG_FILE)
@@ -34,7 +34,7 @@ def parse(tmp_path, monkeypatch):
         values = flags.FlagValues()
         monkeypatch.setattr(flags, "FLAGS", values)
         config = config_flags.DEFINE_config_file("config", None, "", flag_values=values)
-        monkeypatch.setattr(sys, "argv", ["prog", *arguments])  # ml_collections reads overrides from it
+        monkeypatch.setattr(sys, "argv", ["prog", *arguments])  # ml_collections reads overrides from sys.argv
         launch.flags_parser("prog", config, default=default)(sys.argv)
         return config.value.to_dict()
 
@@ -82,7 +82,7 @@ def test_to_import_the_module_defines_no_flag():
         ("0.10.2", None, WAY_OUT),
         ("0.10.2", "--xla_a=1", f"--xla_a=1 {WAY_OUT}"),
         ("0.10.2", f"{WAY_OUT}x", f"{WAY_OUT}x"),  # set by the user
-        ("0.12.0", None, None),  # other releases may not know the flag and would end the process
+        ("0.12.0", None, None),  # other releases may end the process because of an unknown flag
     ],
 )
 def test_the_unsound_fusion_is_switched_off_where_it_is_known(monkeypatch, version, given, expected):

@@ -1,4 +1,4 @@
-"""The command `hmmn-jax`: its help, its version, and its errors."""
+"""Tests the help, the version and the errors of the command `hmmn-jax`."""
 
 import re
 import subprocess
@@ -32,11 +32,11 @@ def help_of(capsys, *arguments):
         (["segment", "--help"], ()),
         (["demo", "--help"], ()),
         (["convert", "--help"], ()),
-        (["evaluate", "--help"], ("ml_collections", "absl")),  # the list of benchmarks needs it
+        (["evaluate", "--help"], ("ml_collections", "absl")),  # needed for the list of benchmarks
     ],
 )
 def test_help_is_there_at_once(arguments, may):
-    """Slow modules are not imported: `hmmn-jax --help` may take 0.3 s, and takes 0.06 s on one core."""
+    """The help does not import slow modules. `hmmn-jax --help` takes 0.06 s on one core, and should take less than 0.3 s."""
     code = f"""
 import sys
 from hmmn_jax.cli.main import main
@@ -50,7 +50,7 @@ except SystemExit:
     assert done.stdout
 
 
-# With -S and explicit paths, because .pth files of other packages in site-packages import further modules.
+# The tests use -S and explicit paths, because .pth files in site-packages may import other modules.
 SITE = f"import sys; sys.path[:0] = {[str(ROOT), *(path for path in sys.path if 'packages' in path)]}\n"
 
 
@@ -114,7 +114,7 @@ def test_a_error_is_one_line(capsys, tmp_path, monkeypatch, arguments, said):
 
 
 def test_a_file_that_is_not_there(capsys, tmp_path, monkeypatch):
-    """Errors of the conversion itself have the same format."""
+    """Errors that occur during the conversion have the same format as errors in the arguments."""
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "inspect", "x.pth"]) == 2
     assert capsys.readouterr().err.startswith("hmmn-jax convert: ") and not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Exit codes and last lines of commands."""
+"""Tests the exit codes of commands, and the lines that they print at the end."""
 
 import signal
 import sys

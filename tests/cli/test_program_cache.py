@@ -1,4 +1,4 @@
-"""The folder of compiled programs. Programs of other users are never executed."""
+"""Tests the cache of compiled programs. Programs of other users are never executed."""
 
 import os
 import time
@@ -18,7 +18,7 @@ NAMES = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_per
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A cache folder of the user, and JAX without a cache."""
+    """Sets a new cache folder for the user, and switches off the cache of JAX. Yields the folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     before = {name: getattr(jax.config, name) for name in NAMES}
@@ -35,7 +35,7 @@ def programs(folder):
 
 
 def compile_once():
-    """Compiles a program, or reads it from the cache. Returns a number that the program computes."""
+    """Runs a small program, which is compiled or read from the cache. Returns the result, a float."""
     jax.clear_caches()
     compilation_cache.reset_cache()
     return float(jax.jit(lambda x: (3 * x + 1).sum())(jnp.arange(5.0)))
@@ -91,10 +91,10 @@ def test_a_folder_that_cannot_be_made(home, capsys):
 
 
 def test_other_choices(home, tmp_path, monkeypatch):
-    keep_programs(None, alone=False)  # several processes
+    keep_programs(None, alone=False)  # by default, several processes use no cache
     assert jax.config.jax_compilation_cache_dir is None
     with monkeypatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", "chosen")  # JAX reads this variable itself
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", "chosen")  # JAX itself reads this variable
         keep_programs(None, alone=True)
     assert jax.config.jax_compilation_cache_dir is None
     keep_programs(str(tmp_path / "other"), alone=False)

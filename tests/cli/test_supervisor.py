@@ -1,4 +1,4 @@
-"""The last line and the exit code of a process, for every way in which it can end."""
+"""Tests the last line and the exit code of a process, for each way in which the process can end."""
 
 import signal
 import subprocess
@@ -111,7 +111,7 @@ def test_a_killed_parent_takes_the_child_along(tmp_path):
 
 
 def is_running(pid):
-    """Whether a process is running. A process that has ended stays in the process table until its parent waits for it."""
+    """Returns whether a process is running. An ended process stays in the process table until its parent waits for it."""
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -119,7 +119,7 @@ def is_running(pid):
 
 
 def test_what_a_process_may_write(tmp_path, capsys):
-    """Errors about invalid arguments are only printed. Nothing is written to a folder that another run is using."""
+    """Errors in the arguments are not written to a file. Nothing is written to a folder that another run is using."""
     report("prog", tmp_path, "0", "a\nmistake", 2, begun=False)
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == "prog: a\\nmistake\n"
     lock = tmp_path / RUN_LOCK

@@ -1,4 +1,4 @@
-"""Small folders in the layouts of the data sets, with grey-green frames and masks of squares."""
+"""Writes small folders in the layouts of the data sets. Frames are grey-green, and masks consist of squares."""
 
 import json
 
@@ -17,7 +17,7 @@ def jpeg(path, shade=0, size=SIZE):
 
 
 def squares(*ids, size=SIZE):
-    """A 4x4 square for each id, side by side from the left."""
+    """Returns a mask with a 4x4 square for each id, side by side from the left."""
     mask = np.zeros(size, np.uint8)
     for place, i in enumerate(ids):
         mask[4:8, 6 * place : 6 * place + 4] = i
@@ -33,7 +33,10 @@ def png(path, mask, palette=True):
 
 
 def davis(root, sequences, year="2017", split="train", resolution="480p"):
-    """Makes sequences from lists with the ids of each frame; None for a frame without mask."""
+    """Writes a DAVIS folder.
+
+    `sequences` maps each name to a list with the ids of each frame, or None for a frame without a mask.
+    """
     lists = root / "ImageSets" / year / f"{split}.txt"
     lists.parent.mkdir(parents=True, exist_ok=True)
     lists.write_text("".join(f"{name}\n" for name in sequences))
@@ -46,7 +49,11 @@ def davis(root, sequences, year="2017", split="train", resolution="480p"):
 
 
 def youtube_vos(root, videos, split="train", step=5, all_frames=False):
-    """Makes videos from lists with the ids of each annotated frame. meta.json lists the frames of each object."""
+    """Writes a YouTube-VOS folder, in which meta.json lists the frames of each object.
+
+    `videos` maps each name to a list with the ids of each frame, or None for a frame without a mask. Frame numbers are
+    multiples of `step`. With `all_frames`, a second folder contains the frames with all numbers.
+    """
     meta = {"videos": {}}
     for name, frames in videos.items():
         objects = {}

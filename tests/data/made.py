@@ -1,4 +1,4 @@
-"""In-memory data sets for the tests of clips, and a small config for them."""
+"""Creates in-memory data sets and a small config for tests of clips."""
 
 import io
 
@@ -15,7 +15,7 @@ _TURNS += (Transpose.TRANSPOSE, Transpose.ROTATE_90, Transpose.TRANSVERSE, Trans
 
 
 def jpeg(rgb: np.ndarray, orientation: int = 1) -> bytes:
-    """Encodes an upright picture as a rotated camera would store it."""
+    """Encodes an upright image as a rotated camera would store it, with an EXIF orientation."""
     image, exif = Image.fromarray(rgb), Image.Exif()
     if orientation != 1:
         image, exif[ExifTags.Base.Orientation] = image.transpose(_TURNS[orientation - 1]), orientation
@@ -39,7 +39,7 @@ def colour_of(ids: np.ndarray) -> np.ndarray:
 
 
 def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.ndarray:
-    """Ids of discs that move with the frame."""
+    """Returns a mask of discs that move from frame to frame."""
     rows, columns = np.mgrid[:height, :width]
     ids = np.zeros((height, width), np.uint8)
     for k in range(objects):
@@ -50,7 +50,7 @@ def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.n
 
 
 class MadeSource:
-    """Videos of discs whose colour shows their id."""
+    """A data source in memory. Its videos show discs, each in the colour of its id."""
 
     def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=(), orientations=(1,)):
         self.name, self.size = name, size
@@ -83,7 +83,7 @@ class MadeSource:
 
 
 def small(config: ConfigDict) -> ConfigDict:
-    """Clips of 64x80."""
+    """Changes a config to clips of 64x80 pixels, and returns it."""
     config.size = (64, 80)
     config.resize = 64
     config.min_area = 20

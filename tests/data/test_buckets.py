@@ -1,4 +1,4 @@
-"""Data sets in a bucket, with an emulator of Cloud Storage: clips equal those of the same set on disk."""
+"""Tests that a data set in an emulated Cloud Storage bucket gives the same clips as a data set on disk."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from tools.cloud_storage import BUCKET, emulator
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A set on disk, and the same files in a bucket."""
+    """Yields the folder of a data set on disk, and the path of the same files in a bucket."""
     with emulator():
         home = tmp_path_factory.mktemp("set")
         root = folders.davis(home / "in", {"a": [[1]] * 5, "b": [[1, 2]] * 4})

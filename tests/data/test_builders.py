@@ -1,4 +1,7 @@
-"""The builders, with the tests of TFDS and with `build`: counts, bytes, index, order."""
+"""Tests the data set builders.
+
+Runs the tests of TFDS, and checks counts, bytes, index and order of data sets that `build` creates.
+"""
 
 import os
 import pathlib
@@ -25,9 +28,9 @@ tfds.disable_progress_bar()
 
 
 class BuilderCase(tfds.testing.DatasetBuilderTestCase):
-    """The tests of TFDS for a builder, with a generated folder."""
+    """Runs the tests of TFDS for a builder on a generated folder."""
 
-    EXAMPLE_DIR = tempfile.gettempdir()  # TFDS needs an existing folder
+    EXAMPLE_DIR = tempfile.gettempdir()  # TFDS requires an existing folder
     SKIP_CHECKSUMS = True
 
     def __init_subclass__(cls):
@@ -44,12 +47,12 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
         shutil.rmtree(cls.EXAMPLE_DIR)
         super().tearDownClass()
 
-    def test_session(self, *args, **options):  # a test class of TensorFlow, without tests
+    def test_session(self, *args, **options):  # not a test, but a method of TensorFlow's test case
         return super().test_session(*args, **options)
 
     test_session.__test__ = False
 
-    def test_registered(self):  # importing all builders of TFDS takes longer than all tests of this file
+    def test_registered(self):  # the original test imports all builders of TFDS, which is slow
         assert self.builder.name == type(self).__name__.removeprefix("Test").lower()
 
 
@@ -156,7 +159,7 @@ def test_which_values_are_objects(tmp_path):
 
 
 def test_soft_masks(tmp_path):
-    ramp = np.tile(np.arange(100, 132, dtype=np.uint8), (24, 1))  # the last 4 columns are 128 or more
+    ramp = np.tile(np.arange(100, 132, dtype=np.uint8), (24, 1))  # the values in the last 4 columns are at least 128
     still(tmp_path / "in", "a_im", ramp)
     os.rename(tmp_path / "in/a_im.png", tmp_path / "in/a_gt.png")
     still(tmp_path / "in", "colour", np.repeat(ramp[..., None], 3, axis=2))
@@ -177,4 +180,4 @@ def test_order_holds_where_records_go_through_buckets(tmp_path, monkeypatch):
     for record in range(60):
         path = root / "JPEGImages/480p" / "ab"[record // 30] / f"{record % 30:05d}.jpg"
         assert source.fetch([record])[0][0] == path.read_bytes()
-    assert len(used) > 50  # each bucket is sorted in memory, so a single bucket would have to hold the whole data set
+    assert len(used) > 50  # TFDS sorts each bucket in memory, and a single bucket would hold all records

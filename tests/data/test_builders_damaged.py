@@ -1,4 +1,4 @@
-"""The builders with invalid files, which are reported and left out."""
+"""Tests that the builders report and skip invalid files."""
 
 import json
 import os
@@ -30,12 +30,12 @@ def test_bad_images_and_masks_are_named_and_left_out(tmp_path):
     for name in "abcdef":
         still(root, name, folders.squares(*([1] if name != "f" else [])))
     (root / "b.jpg").write_bytes(b"no image")
-    os.replace(root / "c.jpg", root / "c.png")  # a JPEG with the name of a mask
+    os.replace(root / "c.jpg", root / "c.png")  # a JPEG file with the name of a mask
     folders.jpeg(root / "c.jpg")
     folders.png(root / "d.png", folders.squares(1, size=(20, 32)))
     (root / "e.png").unlink()
     report = run(tmp_path, "image_masks", root)["train"]
-    assert (report.videos, report.objects) == (2, 1)  # f shows no object
+    assert (report.videos, report.objects) == (2, 1)  # the mask of f has no object
     found = [line.removeprefix(f"{root}/") for line in report.problems]
     assert found[0] == f"e.jpg: the mask {root}/e.png does not exist; the image is skipped"
     assert found[1].startswith("b.jpg is not a decodable JPEG: ") and found[1].endswith("; the frame is skipped")
@@ -98,5 +98,5 @@ def test_nothing_good_leaves_nothing(tmp_path):
     assert not (tmp_path / "built/davis").exists()
     (root / "JPEGImages/480p/empty").mkdir()
     (root / "ImageSets/2017/train.txt").write_text("v\nempty\n")
-    with pytest.raises(DataError, match=r"480p/empty: no images"):  # a listed video must have images
+    with pytest.raises(DataError, match=r"480p/empty: no images"):  # a video in the list must have images
         run(tmp_path, "davis", root)

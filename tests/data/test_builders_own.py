@@ -1,4 +1,4 @@
-"""The builders with videos of users, and the fields of their configs."""
+"""Tests building data sets from videos of users, and the fields of the build configs."""
 
 import shutil
 

@@ -7,7 +7,7 @@ from data.clips.affine import affine, corners, pull, random_affine, shifted
 
 
 def test_the_parts_of_an_affine():
-    """x points right and y down, so a rotation by +90 degrees maps right to down."""
+    """The x axis points right and the y axis points down, so a rotation by +90 degrees maps the x axis to the y axis."""
     for (rotation, shear, zoom_x, zoom_y), expected in {
         (0.0, 0.0, 1.0, 1.0): [[1, 0], [0, 1]],
         (90.0, 0.0, 1.0, 1.0): [[0, -1], [1, 0]],
@@ -20,7 +20,7 @@ def test_the_parts_of_an_affine():
 
 
 def test_ranges_are_filled_evenly():
-    """Computes angles and zooms from the matrices: the first column is the rotated and zoomed x axis."""
+    """Computes the angles and zooms from the matrices. The first column of a matrix is the rotated and zoomed x axis."""
     ranges = ConfigDict({"rotation": 20.0, "shear": 10.0, "zoom": (0.9, 1.1)})
     uniform = np.random.default_rng(0).random((20_000, 4), np.float32)
     matrices = random_affine(ranges, tf.constant(uniform)).numpy().astype(np.float64)
@@ -31,8 +31,8 @@ def test_ranges_are_filled_evenly():
     shear = np.degrees(np.arctan((cosine * matrices[:, 0, 1] + sine * matrices[:, 1, 1]) / zoom_y))
     for values, low, high in ((rotation, -20, 20), (shear, -10, 10), (zoom_x, 0.9, 1.1), (zoom_y, 0.9, 1.1)):
         counts, _ = np.histogram(values, 10, (low, high))
-        assert counts.sum() >= 19_990  # float32 rounds a few to values outside of the range
-        assert ((counts - 2000) ** 2 / 2000).sum() < 33.7  # 99.99 % of chi-square with 9 degrees of freedom
+        assert counts.sum() >= 19_990  # float32 rounding moves a few values out of the range
+        assert ((counts - 2000) ** 2 / 2000).sum() < 33.7  # 99.99 % quantile of chi-square with 9 degrees of freedom
     assert np.abs(np.corrcoef([rotation, shear, zoom_x, zoom_y]) - np.eye(4)).max() < 0.03
 
 

@@ -15,7 +15,7 @@ IDS = np.arange(35, dtype=np.uint8).reshape(5, 7)
 
 
 def raw_png(values, bits, colour, palette=b"", interlaced=False):
-    """A PNG written by hand: `values` [h,w] with some number of bits, rows without filters."""
+    """Encodes `values` [h,w] as a PNG with `bits` bits per pixel, the colour type `colour` and no row filters."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -29,7 +29,7 @@ def raw_png(values, bits, colour, palette=b"", interlaced=False):
 
 
 def ids_of(png, **changes):
-    """The ids that the pipeline reads from a mask."""
+    """Returns the ids that the pipeline decodes from a PNG. `changes` replaces fields of the index."""
     source = MadeSource(videos=1, frames=1)
     source.index = replace(source.index, **changes)
     readable, table = readable_mask(source, 0, png)
@@ -43,14 +43,14 @@ def test_masks_of_all_depths(bits, colour):
     palette = np.random.default_rng(0).integers(0, 256, 3 * 2**bits, np.uint8).tobytes() if colour == 3 else b""
     png = raw_png(values, bits, colour, palette)
     if colour == 3:
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), values)  # Pillow reads the same values
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), values)  # verifies `raw_png`
     np.testing.assert_array_equal(ids_of(png), values)
 
 
 def test_masks_that_are_255_in_the_object():
     values = np.where(IDS % 3 == 0, 255, 0)
     png = raw_png(values, 8, 0)
-    np.testing.assert_array_equal(ids_of(png), 0)  # void
+    np.testing.assert_array_equal(ids_of(png), 0)  # 255 is void
     np.testing.assert_array_equal(ids_of(png, binary=np.array([True])), values // 255)
 
 
@@ -71,7 +71,7 @@ def test_masks_of_other_kinds_go_by_way_of_pillow(mode):
 
 @pytest.mark.parametrize("colour", [0, 3])
 def test_soft_masks(colour):
-    """Grey levels are read by brightness; with a palette, by the brightness of the colour."""
+    """The ids depend on the brightness of the pixels. In indexed PNGs, this is the brightness of the palette colour."""
     table = (np.arange(256) >= 128).astype(np.uint8)
     levels = IDS * 7
     palette = np.repeat(np.arange(256, dtype=np.uint8)[::-1], 3).tobytes() if colour == 3 else b""
@@ -81,7 +81,7 @@ def test_soft_masks(colour):
 
 @pytest.mark.parametrize(("shrink", "divisor"), [(1.7, 1), (1.81, 2), (3.7, 4), (100.0, 8)])
 def test_images_are_decoded_in_place_at_the_size_that_is_needed(shrink, divisor):
-    """The colours of a ramp show the position of a decoded pixel."""
+    """Red encodes the column and green encodes the row, so the colour of a decoded pixel shows its position."""
     height, width = 163, 241
     rows, columns = np.mgrid[:height, :width]
     ramp = np.stack([columns, rows, np.full_like(rows, 128)], -1).astype(np.uint8)
@@ -96,14 +96,14 @@ def test_images_are_decoded_in_place_at_the_size_that_is_needed(shrink, divisor)
     assert x[-1] > 150.2
     assert y[0] < divisor
     assert y[-1] > 90
-    assert np.abs(rgb[..., 0].mean(axis=0) + 0.5 - x)[1:-1].max() < 2  # the noise of JPEG is about 1
+    assert np.abs(rgb[..., 0].mean(axis=0) + 0.5 - x)[1:-1].max() < 2  # JPEG noise is about 1 level
     assert np.abs(rgb[..., 1].mean(axis=1) + 0.5 - y)[1:-1].max() < 2
     assert rgb.shape[0] * rgb.shape[1] < 1.25 * (100 + 8 * divisor) * (90 + 8 * divisor) / divisor**2
 
 
 @pytest.mark.parametrize("divisor", [1, 2, 8])
 def test_windows_of_images_of_all_orientations_are_upright(divisor):
-    """The expected parts are cropped from the stored image, reduced and rotated by Pillow: equal bytes and positions."""
+    """Compares pixels and positions with a crop of the whole image, which Pillow rotates upright."""
     rng = np.random.default_rng(divisor)
     for orientation in (*range(1, 9), *range(1, 9)):
         height, width = rng.integers(9, 70, 2).tolist()
@@ -117,7 +117,8 @@ def test_windows_of_images_of_all_orientations_are_upright(divisor):
         size, window = tf.constant([height, width], tf.float32), tf.constant([left, top, right, bottom], tf.float32)
         found = decode_image(tf.constant(stored), size, window, tf.constant(0.95 * divisor), tf.constant(orientation))
         rgb, (x, y) = found.rgb.numpy(), found.corner.numpy()
-        # Blocks start at the top left of the stored image. In a flipped image, the incomplete last block comes first.
+        # The decoder reduces blocks of divisor x divisor pixels, starting at the top left of the stored image. In a flipped
+        # image, the incomplete last block comes first.
         over = np.array(upright.shape[1::-1]) - np.array([width, height]) / divisor
         column, row = x + over[0] * (orientation in (2, 3, 6, 7)), y + over[1] * (orientation in (3, 4, 7, 8))
         assert (column, row) == (int(column), int(row))

@@ -1,4 +1,4 @@
-"""Masks drawn into their images must match the images in the clip, and transforms must follow the config."""
+"""Tests that masks stay aligned with their images, and that transforms follow the config."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def clips_of(config, count=10):
 
 
 def overlap(batch, fill):
-    """The minimum IoU, over clips, frames and objects, of a mask with the region of its colour in the image."""
+    """Returns the minimum IoU, over all clips, frames and objects, of a mask and the region with the colour of its object."""
     worst = 1.0
     table = made.colour_of(np.arange(5)).astype(int)
     for frames, masks, valid in zip(batch["frames"], batch["masks"], batch["valid"], strict=True):
@@ -61,7 +61,7 @@ TRANSFORMS = {
     "enlarged": {"resize": 280, "colour__frame": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.03}},
     "stills": {"still": True, "affine__frame": TURNED, "flip": 0.5},
     "pasted": {"still": True, "affine__frame": TURNED, "copy_paste__probability": 1.0, "copy_paste__size": (0.3, 0.4),
-               "min_area": 1},  # smaller objects would have no mask, but would be visible
+               "min_area": 1},  # otherwise, small objects would be visible but missing from the masks
 }  # fmt: skip
 
 
@@ -71,9 +71,9 @@ def test_masks_stay_on_their_objects(name):
     assert overlap(clips_of(config), np.array(config.fill)) >= 0.98
 
 
-@pytest.mark.filterwarnings("ignore:.*resized")  # not in threads, because catch_warnings is not thread-safe
+@pytest.mark.filterwarnings("ignore:.*resized")  # `catch_warnings` is not thread-safe, and clips are made in threads
 def test_masks_a_pixel_off_their_image_are_stretched(source):
-    """Masks are resized as by `hmmn_jax.io.images.fit_mask`, up to rounding to whole pixels."""
+    """The pipeline resizes masks like `hmmn_jax.io.images.fit_mask`, up to rounding to whole pixels."""
     source.masks = [np.pad(mask, ((0, 1), (0, 0)), mode="edge")[:, :-1] for mask in source.masks]
     fetch = source.fetch
 
@@ -86,14 +86,14 @@ def test_masks_a_pixel_off_their_image_are_stretched(source):
 
 
 def test_a_large_image_is_shrunk_and_turned_upright_without_moving(source):
-    """Images are decoded at half size, in all orientations. This must not shift them relative to their masks."""
+    """Images in all EXIF orientations are decoded at full or half size, and must stay aligned with their masks."""
     large = made.MadeSource(videos=2, frames=4, size=(401, 499), orientations=range(1, 9))
     source.__dict__.update(large.__dict__)
     assert overlap(clips_of(config_with(resize=160, affine__clip={**PLAIN, "zoom": (0.5, 0.5)}), 4), np.full(3, 120)) >= 0.98
 
 
 def test_the_window_lies_in_the_image_and_holds_an_object():
-    """Without rotations, the border is not visible, because no side of the crop is longer than that of the image."""
+    """Without rotations, the crop is inside the image, so no pixel has the fill colour."""
     batch = clips_of(config_with(), 24)
     assert batch["valid"][:, 0].all()
     fill = np.array([124, 116, 104])
@@ -109,7 +109,7 @@ def test_wander_is_how_far_the_crop_of_a_still_moves():
     everywhere, here, between = (
         clips_of(config_with(still=True, wander=share), 8)["frames"].astype(int) for share in (1.0, 0.0, 0.1)
     )
-    np.testing.assert_allclose(everywhere[:, 0], here[:, 0], atol=1)  # the first frame does not move
+    np.testing.assert_allclose(everywhere[:, 0], here[:, 0], atol=1)  # `wander` does not affect the first frame
     moved = [np.abs(frames[:, 1:] - frames[:, :1]).mean() for frames in (here, between, everywhere)]
     assert moved[0] == 0 < moved[1] < 0.5 * moved[2]
 
@@ -122,7 +122,7 @@ def test_pasted_objects_drift():
         last = valid.sum()
         centres = [np.argwhere(mask == last).mean(0) for mask in masks if (mask == last).sum() > 50]
         moves.extend(np.abs(np.diff(centres, axis=0)).max(1))
-    assert max(moves) < 0.05 * max(SIZE) * 2.5  # an object at the border is partly visible
+    assert max(moves) < 0.05 * max(SIZE) * 2.5  # the factor 2.5 allows for objects that are partly outside the frame
     assert np.mean(moves) > 1
 
 

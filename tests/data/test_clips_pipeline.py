@@ -16,7 +16,7 @@ BATCH = 8
 
 
 def make_sources():
-    """In-memory data sets by name."""
+    """Returns in-memory data sets by name."""
     return {
         "videos": made.MadeSource("videos", videos=5, frames=12, step=5),
         "stills": made.MadeSource("stills", videos=6, frames=1, size=(80, 96)),
@@ -41,7 +41,7 @@ def mixture():
 
 
 def digests(batches):
-    """A digest of each array of each sample, so that a failure names the arrays that differ."""
+    """Returns a digest of each array of each sample. If a comparison fails, the keys show which arrays differ."""
     return {
         f"{sample} {key}": hashlib.sha256(np.ascontiguousarray(value[place]).tobytes()).hexdigest()
         for batch in batches
@@ -55,7 +55,7 @@ def digests_at_1000():
 
 
 def print_digests_at_1000():
-    """Runs in a separate process."""
+    """Prints the digests as JSON. A test runs this function in a separate process."""
     there = make_sources()
     pipeline.open_source = lambda name, data_dir, split, stage=None: there[name]
     print(json.dumps(digests_at_1000()))
@@ -64,7 +64,7 @@ def print_digests_at_1000():
 def test_a_sample_is_a_function_of_its_number_alone():
     reference = list(make_batches(mixture(), batch=BATCH, first_step=999, steps=3))
     assert reference[1]["sample"].tolist() == list(range(8000, 8008))
-    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # clips of both sets
+    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # 1 frame of a still or 3 of a video
 
     alone = mixture()
     alone.workers = 1
@@ -81,7 +81,7 @@ def test_a_sample_is_a_function_of_its_number_alone():
 def test_samples_are_the_same_in_other_processes():
     expected = digests_at_1000()
     code = "from tests.data import test_clips_pipeline; test_clips_pipeline.print_digests_at_1000()"
-    for onednn in "01":  # the setting of this process depends on earlier tests
+    for onednn in "01":  # oneDNN off and on; in this process, the setting depends on earlier tests
         environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": onednn}
         said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment).stdout
         assert json.loads(said.splitlines()[-1]) == expected
@@ -91,7 +91,7 @@ def test_so_many_distinct_clips_come_repeatedly():
     config = mixture()
     config.distinct = 3
     first, second = make_batches(config, batch=3, first_step=0, steps=2)
-    assert [*first["sample"], *second["sample"]] == list(range(6))  # numbers continue
+    assert [*first["sample"], *second["sample"]] == list(range(6))  # sample numbers do not repeat
     for key in first.keys() - {"sample"}:
         np.testing.assert_array_equal(first[key], second[key])
 
@@ -121,7 +121,7 @@ def test_another_seed_gives_other_clips():
 def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
-    config.min_area = 150  # in addition, many objects are too small in the first draw
+    config.min_area = 150  # rejects many first draws, because their objects are too small
     with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 videos contain at least 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:

@@ -9,12 +9,12 @@ from data.clips.tables import join
 from hmmn_jax.errors import DataError
 from tests.data.made import MadeSource, video_config
 
-# 99.99 % of the distribution of chi-square, by degrees of freedom.
+# 99.99 % quantiles of chi-square, by degrees of freedom.
 CHI_SQUARE = {1: 15.1, 2: 18.4, 3: 21.1, 4: 23.5, 7: 29.9}
 
 
 def plans(config, sources, first, count):
-    """Plans of samples first..first+count, stacked."""
+    """Returns the stacked plans of the samples `first` to `first + count - 1`, and the tables."""
     settings = [config.sets[name] for name in sorted(config.sets)]
     tables = join(sources, settings, config.copy_paste.donor_share, config.frames)
 
@@ -37,7 +37,7 @@ def assert_uniform(values, choices):
 @pytest.mark.parametrize(("first", "skips"), [(0, [0]), (9_000, [0]), (10_000, [0, 3, 6]), (19_000, [0, 3, 6]),
                                               (50_000, [0, 3, 6, 9, 12])])  # fmt: skip
 def test_skips_are_uniform_within_the_curriculum(first, skips):
-    """For a data set with every third frame: gaps of 1 + {0..skip // 3} stored frames."""
+    """The data set contains every third frame of its videos, so gaps are 1 to 1 + skip // 3 stored frames."""
     config = video_config(made=data.source("made", still=False))
     config.max_skip = ((0, 0), (10_000, 8), (20_000, 14))
     found, _ = plans(config, [MadeSource(videos=3, frames=40, step=3)], first, 1000)
@@ -72,7 +72,7 @@ def test_backwards_clips():
 
 
 def test_videos_are_drawn_in_proportion_to_their_repeats():
-    """3 stills have weight 2. The weight of 4 videos is 0.5 before sample 1000, and 3 after it."""
+    """Each of 3 stills has weight 2. Each of 4 videos has weight 0.5 before sample 1000, and weight 3 from sample 1000 on."""
     sets = {
         "a": data.source("a", still=True, repeat=2),
         "b": data.source("b", still=False, repeat=((0, 0.5), (1000, 3.0))),
@@ -125,13 +125,13 @@ def test_twins_are_one_object_pasted_twice():
     twins = same & (first[0] >= 0)
     assert abs(twins.mean() - 0.5) < 0.08
     assert (np.all(np.equal(first, third), axis=0) & twins).mean() < 0.05
-    np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # other draws do not change
+    np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # samples without twins are unchanged
     count = (alone.frames[twins, 3:] >= 0).sum(axis=1)
-    assert {1, 2, 3} <= set(count)  # even if only one object would be pasted without twins
+    assert {1, 2, 3} <= set(count)  # without twins, 1, 2 or 3 objects would be pasted
 
 
 def test_longer_clips():
-    """Five frames: four separate gaps; short videos are skipped; a still is used for all frames."""
+    """Clips of five frames have four independent gaps. A still is used for all frames, and shorter videos are skipped."""
     config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
     config.frames, config.max_skip = 5, ((0, 2),)
     sources = [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4, frames=20)]
@@ -166,11 +166,11 @@ def test_donors_from_videos_continue_in_their_video():
         )
     moving = frames[of_video]
     units = np.searchsorted(tables.unit_frame, moving, side="right")
-    assert (units == units[:, :1]).all()  # in one video
+    assert (units == units[:, :1]).all()  # all frames of a donor are from one video
     steps = np.diff(moving, axis=1)
     begins = moving[:, 0] - tables.unit_frame[units[:, 0] - 1]
-    assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards
-    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # in reverse order from the end
+    assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards, because the video is long enough
+    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # after the last frame, in reverse order
 
 
 def test_empty_frames_and_videos_count_as_they_should():

@@ -1,4 +1,4 @@
-"""Warps, against loops over pixels in float64."""
+"""Compares warped images and masks with loops over pixels in float64."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from data.clips.warp import relabel, render, warp_masks
 H, W = 20, 26
 FILL = (124, 116, 104)
 NOTHING = np.zeros((0, 0), np.uint8)
-SOURCES = np.array([[0, 3, 4], [1, 3, 4], [2, 3, 4]])  # for each frame: its own map, then the maps of the two donors
+SOURCES = np.array([[0, 3, 4], [1, 3, 4], [2, 3, 4]])  # for each frame, the source of the frame itself and of two donors
 
 
 def source_position(position_map, row, column):
@@ -16,7 +16,7 @@ def source_position(position_map, row, column):
 
 
 def bilinear(image, x, y):
-    """The colour at a position in pixels; outside of the image, the fill colour."""
+    """Returns the interpolated colour at a position in pixels. Pixels outside of the image have the fill colour."""
     left, top = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
     padded = np.full((image.shape[0] + 4, image.shape[1] + 4, 3), FILL, float)
     padded[2:-2, 2:-2] = image
@@ -30,11 +30,11 @@ def bilinear(image, x, y):
 
 @pytest.fixture
 def clip():
-    """Sources: three frames, and two donors; the second donor does not exist."""
+    """Returns the sizes, masks, images, maps and ids of five sources: three frames, a donor and a missing donor."""
     rng = np.random.default_rng(0)
     sizes = [(18, 25), (16, 30), (18, 25), (12, 9), (0, 0)]
     masks = [rng.integers(0, 4, size, np.uint8) for size in sizes]
-    masks[3] //= 2  # 1 is the object
+    masks[3] //= 2  # 1 inside the object of the donor, otherwise 0
     images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     turn = np.array([[0.9, 0.25], [-0.2, 0.8]])
     maps = np.array([[np.c_[turn * s, [t, 2 * t]] for s, t in pair] for pair in
@@ -45,7 +45,7 @@ def clip():
 
 
 def near_border(position_map, row, column):
-    """Pixels for which rounding is ambiguous."""
+    """Returns whether the source position is so close to the border of a pixel that rounding is ambiguous."""
     fraction = source_position(position_map, row, column) % 1
     return (np.minimum(fraction, 1 - fraction) < 2e-3).any()
 
@@ -93,7 +93,7 @@ def test_render(clip):
     sizes, masks, images, maps, ids = clip
     keys, _ = expected_keys(sizes, masks, maps, ids)
     rng = np.random.default_rng(1)
-    images = [np.clip(image, 60, 190) for image in images]  # so that no changed colour is clipped
+    images = [np.clip(image, 60, 190) for image in images]  # so that the colour transforms do not clip colours
     colours = np.concatenate([np.eye(3) * 0.9 + rng.normal(0, 0.1, (3, 3, 3)), rng.normal(0, 10, (3, 3, 1))], -1)
     hidden = rng.random((3, H, W)) < 0.1
     found = render(images, SOURCES, maps, (keys // 256).astype(np.uint8), colours.astype(np.float32), hidden, FILL)
@@ -105,7 +105,7 @@ def test_render(clip):
         expected = np.array(FILL) if hidden[frame, row, column] else bilinear(np.clip(image, 0, 255), x, y)
         blank += (expected == FILL).all()
         worst = max(worst, np.abs(found[frame, row, column] - expected).max())
-    assert worst < 1.1  # both steps round
+    assert worst < 1.1  # the colour transform and the warp both round to integers
     assert 100 < blank < 800
 
 

@@ -1,4 +1,4 @@
-"""The index of a split: look-ups against its content, and invalid files."""
+"""Tests the index of a split: look-ups, decoding of masks, and invalid files."""
 
 import io
 from dataclasses import fields, replace
@@ -12,7 +12,7 @@ from hmmn_jax.errors import DataError
 
 
 def small_index() -> Index:
-    """Video a: 3 frames, object 2 starts on the second. Video b: 2 frames, one mask of 0/255."""
+    """Video a has 3 frames, and its object 2 starts on the second frame. Video b has 2 frames and one mask of 0 and 255."""
     return Index(
         videos=np.array(["a", "b"]),
         starts=np.array([0, 3, 5]),

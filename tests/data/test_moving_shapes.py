@@ -1,4 +1,4 @@
-"""Rendered clips: a function of (seed, i), with exact masks."""
+"""Tests that rendered clips depend only on the seed and the clip number, and that their masks are exact."""
 
 import io
 import pickle
@@ -24,7 +24,7 @@ def test_a_clip_depends_on_seed_and_number_alone(shapes):
 
 
 def test_the_mask_is_where_the_shapes_are(shapes):
-    """Each pixel of every mask against the equation of the star, computed point by point."""
+    """Compares pixels of three masks with the equation of the star-like shapes at the pixel centres."""
     for clip, frame in ((0, 0), (5, 2), (11, 4)):
         mask = shapes.render(clip, frame)[1]
         poses = [(*shape.pose(frame / 4), shape) for shape in shapes._clips[clip].shapes]

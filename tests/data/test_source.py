@@ -1,4 +1,4 @@
-"""Random access to built data sets, and incomplete builds."""
+"""Tests random access to built data sets, and errors for damaged and incomplete builds."""
 
 import os
 import pickle

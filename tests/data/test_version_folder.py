@@ -1,4 +1,4 @@
-"""Conflicts of a build are reported before it starts."""
+"""Tests that a build reports conflicts with existing folders before it starts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""DAVIS folders of all layouts, with empty files: no test opens an image."""
+"""Tests reading folders in all layouts of DAVIS. The images are empty files, because no test opens them."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Folders of images in natural order."""
+"""Tests `list_frames`, which lists a folder of images in natural order."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The order of frames by file name."""
+"""Tests the order of frames by file name."""
 
 import random
 
@@ -27,7 +27,7 @@ def stems(folder, **options):
         ["cam", "cam_1", "cam_2"],
         ["image", "image 2"],
         ["Img_9", "img_10", "IMG_11"],
-        ["e\u0301 1", "\u00e9 2", "e\u0301 10"],  # decomposed and composed
+        ["e\u0301 1", "\u00e9 2", "e\u0301 10"],  # e with an accent, decomposed and composed
         ["2024-01-02 09.05.01", "2024-01-02 09.05.02", "2024-01-02 10.00.00"],
         ["2024-01-02", "2024-01-10", "2024-02-01"],
         ["1305031102.075304", "1305031102.175304", "1305031103.000001"],
@@ -36,7 +36,7 @@ def stems(folder, **options):
         ["cover", "page 1", "page 2"],
         ["0.0", "0.5", "1.0"],
         ["1e1", "2e1", "3e1"],
-        ["1e1000", "2e5"],  # no numbers
+        ["1e1000", "2e5"],  # 1e1000 is not read as a number
     ],
 )
 def test_names_that_have_one_order(tmp_path, names):

@@ -1,4 +1,4 @@
-"""Folders of images with masks in common layouts."""
+"""Tests reading folders of images and masks in common layouts."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_folders_and_flat_pairs_in_natural_order(tmp_path, images, masks):
     ]
 
 
-def test_a_folder_for_each_class(tmp_path):  # FSS-1000
+def test_a_folder_for_each_class(tmp_path):  # the layout of FSS-1000
     touch(tmp_path, "cat/1.jpg", "cat/1.png", "ant/1.jpg", "ant/1.png")
     assert pairs(tmp_path, read_stills(tmp_path)[0]) == [
         ("ant/1", "ant/1.jpg", "ant/1.png"),
@@ -40,7 +40,7 @@ def test_a_folder_for_each_class(tmp_path):  # FSS-1000
     ]
 
 
-def test_ends_of_names(tmp_path):  # BIG
+def test_ends_of_names(tmp_path):  # the layout of the BIG data set
     touch(tmp_path, "a_im.jpg", "a_gt.png")
     assert pairs(tmp_path, read_stills(tmp_path, image_end="_im", mask_end="_gt")[0]) == [("a", "a_im.jpg", "a_gt.png")]
 

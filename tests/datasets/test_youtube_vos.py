@@ -1,4 +1,4 @@
-"""YouTube-VOS folders: objects that start on later frames, ids with gaps, and missing files."""
+"""Tests reading YouTube-VOS folders: objects that start on later frames, ids with gaps, and missing files."""
 
 import json
 import shutil

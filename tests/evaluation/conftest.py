@@ -1,4 +1,4 @@
-"""A folder of videos for the tests of evaluations."""
+"""Provides a folder of annotated videos to the tests of evaluations."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.evaluation.harness import (
 
 @pytest.fixture
 def own(tmp_path):
-    """Two annotated videos of two objects."""
+    """Writes two annotated videos with two objects each, in the folder layout of the `custom` config."""
     frames, masks = discs(objects=2)
     for name in ("a", "b"):
         save_video(tmp_path / "in", name, frames, masks)

@@ -1,4 +1,4 @@
-"""Runs `evaluate` in this process, with a segmenter that repeats given masks, on synthetic videos."""
+"""Runs `evaluate` in the test process on synthetic videos. The segmenter repeats the given masks."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from tests.small import SMALL
 
 
 class Repeating(Segmenter):
-    """Repeats given masks in all later frames. Stores the given masks by index of the frame."""
+    """Repeats the given masks in all later frames. For each run, `given` contains these masks by frame index."""
 
     def __init__(self):
         self.given = []
@@ -36,7 +36,7 @@ class Repeating(Segmenter):
 
 
 class Outcome(NamedTuple):
-    """The result of a command."""
+    """The exit code, standard output and standard error of a command."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 def run_evaluate(segmenter=None, fields=None, config=None, **request):
-    """Runs a request as the command does. `fields` changes the config, which is `custom` by default."""
+    """Runs a request like `evaluate.py`. `fields` replaces fields of the config, which is `custom` by default."""
     config = config or custom.get_config()
     config.update(fields or {})
     if "score" not in request:
@@ -57,7 +57,7 @@ def run_evaluate(segmenter=None, fields=None, config=None, **request):
     load, module.load_checkpoint = module.load_checkpoint, lambda path, step: (weights, SMALL)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)  # reported by the command
+            warnings.simplefilter("always", UserWarning)  # the command reports these warnings
             code = run_program("evaluate.py", lambda: module.evaluate(request, lambda *_: [segmenter or Repeating()]))
     finally:
         module.load_checkpoint = load
@@ -67,14 +67,14 @@ def run_evaluate(segmenter=None, fields=None, config=None, **request):
 
 
 def davis(year="2017"):
-    """The config of DAVIS validation."""
+    """Returns the config of DAVIS validation for a year."""
     config = davis2017_val.get_config()
     config.year = year
     return config
 
 
 def discs(frames=5, height=48, width=64, objects=1, step=2):
-    """A video of discs that move to the right over a texture: frames `[T,H,W,3]`, ids 1, 2, ... `[T,H,W]`."""
+    """Returns frames `[T,H,W,3]` and masks `[T,H,W]` of discs that move to the right. The discs have the ids 1, 2, ..."""
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 130, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     rows, columns = np.mgrid[:height, :width]
@@ -91,7 +91,7 @@ def discs(frames=5, height=48, width=64, objects=1, step=2):
 
 
 def save_frames(folder, frames, name="{:05d}.jpg", **how):
-    """Writes images; `name` is formatted with the index."""
+    """Writes images. `name` is a format string for the frame index."""
     folder.mkdir(parents=True, exist_ok=True)
     for t, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / name.format(t), **how)
@@ -106,18 +106,18 @@ def save_ids(path, ids):
 
 
 def save_video(root, name, frames, masks, ids=None):
-    """A folder of frames with masks by index, in the layout of `custom`."""
+    """Writes frames and masks in the folder layout of the `custom` config. `masks` is an array, or a dict by frame index."""
     save_frames(root / "JPEGImages" / name, frames)
     for t, mask in masks.items() if isinstance(masks, dict) else enumerate(masks):
         save_ids(root / "Annotations" / name / f"{t:05d}.png", mask)
 
 
 def read_ids(path):
-    """The ids in a mask."""
+    """Returns the ids in a mask file."""
     return np.asarray(Image.open(path))
 
 
 def contents(root):
-    """Every file by relative path with its bytes, except the record of the run."""
+    """Returns a dict from relative paths to the bytes of files. Files in a folder named `record` are skipped."""
     files = (path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): path.read_bytes() for path in files if "record" not in path.relative_to(root).parts}

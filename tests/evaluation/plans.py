@@ -1,4 +1,4 @@
-"""Scores sequences by the rules of DAVIS, for the tests of several modules."""
+"""Scores sequences by the rules of DAVIS. Several test modules use these functions."""
 
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.plans import plan_davis
@@ -7,13 +7,13 @@ from hmmn_jax.io.notes import Notes
 
 
 def plans(videos, single_object=False):
-    """Plans of sequences or clips."""
+    """Returns the scoring plans of sequences or clips."""
     clips = [video if isinstance(video, Clip) else open_sequence(video) for video in videos]
     return [plan_davis(clip, single_object, "", Notes()) for clip in clips]
 
 
 def scored(folder, videos, single_object=False, processes=1):
-    """The scores; fails if there are errors."""
+    """Returns the scores of the masks in `folder`. Asserts that scoring reports no errors."""
     scores, failures = score_folder(folder, plans(videos, single_object), processes)
     assert failures == {}
     return scores

@@ -1,4 +1,4 @@
-"""An evaluation with a slow segmenter, as a program that tests interrupt or kill.
+"""Runs an evaluation with a slow segmenter. Tests interrupt or kill this program.
 
 python -m tests.evaluation.slow_run DATA RUN
 """
@@ -11,7 +11,7 @@ from tests.evaluation.harness import Repeating, run_evaluate
 
 
 class Slow(Repeating):
-    """Takes 20 ms per frame."""
+    """Like `Repeating`, but takes 20 ms per frame."""
 
     def run(self, frames, mask, later=None):
         for result in super().run(frames, mask, later):

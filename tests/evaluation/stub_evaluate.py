@@ -1,10 +1,11 @@
-"""`evaluate.py` with a slow segmenter that needs no model, for tests with several processes.
+"""Runs `evaluate.py` with a slow segmenter that needs no model. Tests start several processes of this program.
 
 python -m tests.evaluation.stub_evaluate FAULT --config configs/evaluate/custom.py --data ROOT --output RUN ...
 
-FAULT is none, step or clip. In the second frame of the second video of this process, step raises an unexpected error, and clip
-raises an error that concerns only this video. The time of the fault is written to the file in FAULT_FILE. A frame takes
-SECONDS.
+FAULT is none, step or clip. With step and clip, the segmenter raises an error in the second video of this process, after the
+first segmented frame. With step, the error is unexpected. With clip, the error concerns only this video. The time of the error
+is written to the file named by the environment variable FAULT_FILE. The environment variable SECONDS contains the number of
+seconds per frame.
 """
 
 import functools
@@ -15,7 +16,7 @@ from pathlib import Path
 
 
 def replace_parts(fault):
-    """Puts stubs in place of the model and the segmenter."""
+    """Replaces the weights and the segmenter with stubs."""
     import numpy as np
 
     from hmmn_jax.cli import evaluate as module

@@ -1,4 +1,4 @@
-"""Complete masks of several frames, with the stub of the session tests; exports of a run."""
+"""Tests evaluations with complete masks of several frames, and exports. The segmenter is the stub of the session tests."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def masks_of(*frames):
-    """Object 1 is in all masks, object 2 only in the last. The second mask corrects the first."""
+    """Returns a mask for each of the given frames. All masks contain object 1, and the last mask also contains object 2."""
     masks = {t: np.zeros(SIZE, np.uint8) for t in frames}
     for t, mask in masks.items():
         mask[4:12, 3 + t : 12 + t] = 1
@@ -32,7 +32,7 @@ def masks_of(*frames):
 
 @pytest.fixture
 def given(tmp_path):
-    """Frames, and masks of frames 2 and 5."""
+    """Writes a folder of frames, and masks of frames 2 and 5. Returns the root and the masks."""
     save_frames(tmp_path / "pond", FRAMES, "f{:02d}.png")
     masks = masks_of(2, 5)
     for t, mask in masks.items():
@@ -48,7 +48,7 @@ def segment(root, segmenter=None, **request):
 
 
 def expected(masks, direction):
-    """The masks of the oracle for each frame; background if no pass reaches it."""
+    """Returns the mask that the oracle computes for each frame. Frames to which no mask is propagated are background."""
     oracle = Oracle(FRAMES)
     for t, mask in masks.items():
         oracle.annotate(t, mask, None)
@@ -79,7 +79,7 @@ def test_a_folder_of_masks_is_propagated_both_ways(given):
 
 
 def test_a_video_file_has_masks_by_number(tmp_path):
-    """Frames are numbered from 0. Other names are skipped with a note."""
+    """Masks of a video file are named by frame number, starting at 0. Other PNGs are skipped with a note."""
     Image.fromarray(FRAMES[0]).save(
         tmp_path / "pond.webp", save_all=True, append_images=[Image.fromarray(f) for f in FRAMES[1:]], lossless=True
     )
@@ -149,7 +149,7 @@ def test_the_steps_that_the_bar_counts():
 
 class TestExports:
     def test_next_to_the_masks_with_probabilities(self, given):
-        """Layers have soft edges in computed frames. The record lists all files, so that --overwrite removes them."""
+        """RGBA exports of segmented frames have soft edges. --overwrite removes exports, because the record lists them."""
         root, _ = given
         done = segment(root, exports=("rgba", "coco", "gif"), fields={"save_probabilities": True})
         run = root / "run"

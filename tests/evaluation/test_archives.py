@@ -1,4 +1,4 @@
-"""What the official scripts require of archives, and mistakes that they score without an error message."""
+"""Tests archives for benchmark servers, and errors for mistakes that the official scripts do not report."""
 
 import io
 import shutil
@@ -15,7 +15,7 @@ from tests.evaluation.harness import run_evaluate
 from tests.evaluation.test_benchmark_runs import Keeping
 
 MOSE = {"crowd": range(6), "street": range(5)}
-ARCHIVES = {  # by benchmark: the tree, fields of the config, and the names that the server expects
+ARCHIVES = {  # for each benchmark: key of `trees.LAYOUTS`, config fields, and the names that the server expects
     "mose1_val": ("mose1_val", {}, [f"{v}/{t:05d}.png" for v, frames in MOSE.items() for t in frames]),
     "mose2_val": ("mose2_val", {}, [f"{v}/{t:05d}.png" for v, frames in MOSE.items() for t in frames]),
     "lvos_test": (
@@ -33,7 +33,7 @@ ARCHIVES = {  # by benchmark: the tree, fields of the config, and the names that
 
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_has_the_names_and_the_pngs_that_the_server_reads(tmp_path, name):
-    """Exactly the expected names, without a common folder; indexed 8-bit PNGs of the size of the frames."""
+    """The archive contains exactly the expected names. All masks are indexed PNGs with the size of the frames."""
     tree, fields, names = ARCHIVES[name]
     trees.LAYOUTS[tree](tmp_path / "in")
     done = run_evaluate(
@@ -53,11 +53,11 @@ def lose(path):
 
 
 def lose_video(path):
-    """Removes the folder of a video."""
+    """Removes the folder that contains a mask."""
     shutil.rmtree(path.parent)
 
 
-# Benchmark tree, file of the result, function that damages it, and expected message. The exit status is never 0.
+# For each case: benchmark, file in the result, function that removes the file or its folder, and expected message.
 SILENT = {
     "MOSE v2, a missing mask": ("mose2_val", "crowd/00000.png", lose, "would use 00002.png as 00001.png"),
     "MOSE v2, a missing video": ("mose2_val", "street/00000.png", lose_video, "street/00001.png: the file does not exist"),
@@ -91,7 +91,7 @@ def test_a_video_of_sav_that_the_result_lacks_is_an_error(tmp_path):
 
 
 def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_path):
-    """A MOSE v2 video of two frames, which the server scores as 0; an LVOS object of two frames, whose means would be NaN."""
+    """The server scores a MOSE v2 video of two frames as 0. The means of an LVOS object with two frames would be NaN."""
     trees.mose(tmp_path / "mose")
     trees.save_video(tmp_path / "mose", "short", trees.named(trees.boxes(2, {1: "11"})))
     trees.lvos(tmp_path / "lvos")
@@ -109,7 +109,7 @@ def test_what_has_no_frame_to_score_is_reported_and_the_means_stay_numbers(tmp_p
 
 def test_ids_that_stop_the_evaluator_of_mose1_are_errors(tmp_path):
     trees.mose(tmp_path / "in")
-    for path in (tmp_path / "in/Annotations").rglob("*.png"):  # its annotations have no 255
+    for path in (tmp_path / "in/Annotations").rglob("*.png"):  # 255 is background in MOSE v1, so the results contain 9 instead
         with Image.open(path) as image:
             ids = np.array(image)
         write_mask(tmp_path / "pred" / path.parent.name / path.name, np.where(ids == 255, 9, ids).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Folders in the layouts of the newer benchmarks, the figures of their evaluators, and errors in results."""
+"""Tests benchmarks other than DAVIS: data folders, metrics compared with the official evaluators, and errors in results."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def load(name):
 
 
 def read(benchmark, root):
-    """The videos, the plans of those that can be scored, and the errors of the others."""
+    """Returns the task, the plans of the videos that can be scored, and the reasons why the other videos cannot be scored."""
     task = make_protocol(benchmark_settings(benchmark)).read(root)
     assert not task.failures
     plans, reasons = task.plan(task.clips)
@@ -33,7 +33,7 @@ def read(benchmark, root):
 
 
 def score(benchmark, root, pred):
-    """Scores by video, and failures."""
+    """Returns the scores and the errors, both by video name."""
     _, plans, reasons = read(benchmark, root)
     scores, failures = score_folder(pred, plans)
     return {s.name: s for s in scores}, reasons | failures
@@ -58,7 +58,7 @@ def test_mose2(tmp_path):
         same(mose2.object_figures(found), golden[f"{v}_scores"])
     calm = golden["calm"].tolist()
     same([*mose2.total([scores[v] for v in calm]).values()], golden["total_calm"])
-    # Mistakes that the server scores without an error message.
+    # The server would score these mistakes without an error message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
     assert lost == {"00005"} and "The server would use 00015.png as 00010.png" in wrong["shifted"]
@@ -132,7 +132,7 @@ def test_long_video_is_scored_between_its_first_and_last_annotation(tmp_path):
     shutil.copytree(tmp_path / "in/Annotations", tmp_path / "pred")
     for name in ("00000", "00011"):
         (tmp_path / f"pred/rat/{name}.png").unlink()
-    write_mask(tmp_path / "pred/rat/00006.png", np.full((60, 80), 255, np.uint8))  # void
+    write_mask(tmp_path / "pred/rat/00006.png", np.full((60, 80), 255, np.uint8))  # 255 is background
     scores, wrong = score("long_video", tmp_path / "in", tmp_path / "pred")
     assert not wrong and scores["rat"].frame_names == ("00003", "00006", "00009")
     assert scores["rat"].j.tolist() == [[1, 0, 1]] * 2
@@ -143,13 +143,13 @@ def first_of(task):
 
 
 def test_what_is_given(tmp_path):
-    """The given masks: in LVOS the first of each object, in SA-V those of each folder, in others the first."""
+    """In LVOS and SA-V, the first mask of each object is given. In other benchmarks, the mask of the first frame is given."""
     for name, write in trees.LAYOUTS.items():
         write(tmp_path / name)
     walk = first_of(read("lvos_val", tmp_path / "lvos_val")[0])["walk"]
     given = walk.read_given(*walk.size)
     assert {t: np.unique(ids).tolist() for t, ids in given.items()} == {0: [0, 3, 4], 2: [0, 9]}
-    assert len(walk.sources) == 8 + 2  # masks that are not given change nothing
+    assert len(walk.sources) == 8 + 2  # frames and given masks, because the result depends on no other file
     crowd = first_of(read("mose2_val", tmp_path / "mose2_val")[0])["crowd"]
     assert {t: np.unique(ids).tolist() for t, ids in crowd.read_given(*crowd.size).items()} == {0: [0, 2, 7, 255]}
     crowd = first_of(read("mose1_val", tmp_path / "mose1_val")[0])["crowd"]
@@ -233,7 +233,7 @@ def test_wrong_results_of_mose2(tmp_path, harm, said):
 def test_wrong_results_of_others(tmp_path):
     trees.mose(tmp_path / "mose")
     shutil.copytree(tmp_path / "mose/Annotations", tmp_path / "pred")
-    _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # 255 is background in its annotations
+    _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # MOSE v1: 255 is an error in results
     assert "crowd/00001.png: the mask contains the id 255, but the first annotation has only ids up to 7" in wrong["crowd"]
     trees.sav(tmp_path / "sav")
     shutil.copytree(tmp_path / "sav/Annotations_6fps", tmp_path / "objects")

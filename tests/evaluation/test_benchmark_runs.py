@@ -1,4 +1,4 @@
-"""The newer benchmarks end to end with a stub: files, archives, output and reports."""
+"""Tests evaluations of benchmarks other than DAVIS, with a stub segmenter: masks, archives, printed output and reports."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 class Keeping(Repeating):
-    """Repeats given masks, including 16-bit ids."""
+    """Like `Repeating`, but returns the list of ids as uint16."""
 
     def run(self, frames, mask, later=None):
         for result in super().run(frames, mask, later):
@@ -28,7 +28,7 @@ class Keeping(Repeating):
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """A tree of each layout."""
+    """Writes a small data folder in each layout. Returns their parent folder."""
     root = tmp_path_factory.mktemp("trees")
     for name, write in trees.LAYOUTS.items():
         write(root / name)
@@ -50,7 +50,7 @@ def written(folder):
 
 @pytest.mark.parametrize("name", ["mose1_val", "mose2_val"])
 def test_mose(roots, tmp_path, name):
-    """The archive has all frames as indexed PNGs, including the first and the last, in folders of videos. There is no score."""
+    """The archive contains an indexed PNG for every frame, in one folder per video. No scores are written."""
     done = run(roots, tmp_path, name, Keeping())
     assert done.code == 0, done.err
     frames = [f"{video}/{t:05d}.png" for video, length in (("crowd", 6), ("street", 5)) for t in range(length)]
@@ -58,9 +58,9 @@ def test_mose(roots, tmp_path, name):
     with Image.open(tmp_path / "run/masks/crowd/00003.png") as image:
         assert image.mode == "P" and set(np.unique(image)) == {0, 2, 7} | ({255} if name == "mose2_val" else set())
     assert not (tmp_path / "run/summary.json").exists()
-    # Annotations of all frames, which the training set has, are scored on request.
+    # If all frames are annotated, as in the training set, masks can be scored with --score.
     scored = run_evaluate(config=benchmark_settings(name), data=roots / name, score=roots / name / "Annotations")
-    if name == "mose1_val":  # 255 is background in annotations, and an id in results
+    if name == "mose1_val":  # 255 is background in annotations, but an invalid id in results
         assert scored.code == 1 and "the id 255" in scored.err
     else:
         assert scored.code == 0 and scored.out.splitlines()[-1].split() == ["100.0"] * 7, scored.err
@@ -73,7 +73,7 @@ def test_no_archive_of_a_single_video_of_mose2(roots, tmp_path):
 
 
 def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
-    """Object 2 of `crowd` is hidden on frames 2 and 3, object 7 on 1 and 5, where the stub is wrong."""
+    """In `crowd`, object 2 is hidden on frames 2 and 3, and object 7 on frames 1 and 5. The stub shows them on all frames."""
     run(roots, tmp_path, "mose2_val", Keeping())
     out = tmp_path / "scored"
     done = run_evaluate(
@@ -95,14 +95,14 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     assert "Metrics of the benchmark" in page and "The values are in percent." in page and page.count('class="away" d="M') == 2
     absent = "The object is absent from the annotation of 2 frame(s). The object disappears at frame 00002."
     assert f"{absent} The object returns at frame 00004." in page
-    # Object 7 is hidden on the first scored frame, which is not a disappearance, and visible from the second on.
+    # Object 7 is hidden on the first scored frame, which is not a disappearance. It is visible on the other scored frames.
     assert "The object is absent from the annotation of 1 frame(s). The object returns at frame 00002." in page
     assert page.count('class="back" d="M') == 2 and "A bar at the bottom marks the frames after the object returns." in page
     assert "Metrics of the benchmark by video" in page and page.count("J&amp;dotF_d") >= 2
 
 
 def test_lvos(roots, tmp_path):
-    """Objects start at their first mask; every frame is written; groups are scored separately."""
+    """Each object starts at its first mask. Masks of all frames are written. Seen and unseen classes are scored separately."""
     segmenter = Keeping()
     done = run(roots, tmp_path, "lvos_val", segmenter)
     assert done.code == 0, done.err
@@ -125,7 +125,7 @@ def test_lvos(roots, tmp_path):
 
 
 def test_vost(roots, tmp_path):
-    """Segmented at 10 frames per second, written at 5; F does not occur."""
+    """Videos are segmented at 10 frames per second, but masks are written at 5 frames per second. F is not computed."""
     done = run(roots, tmp_path, "vost_val", Keeping())
     assert done.code == 0, done.err
     assert "cut has 13 frames" in done.out and written(tmp_path / "run") == [f"cut/{n:05d}.png" for n in range(12, 85, 12)]
@@ -147,7 +147,7 @@ def test_long_video(roots, tmp_path):
 
 
 def test_sav(roots, tmp_path):
-    """Binary masks of annotated frames, in the given folders. Masks may overlap, and are scored."""
+    """Binary masks of the annotated frames are written to one folder per object. Masks may overlap. They are also scored."""
     done = run(roots, tmp_path, "sav_val", Still())
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [
@@ -162,7 +162,7 @@ def test_sav(roots, tmp_path):
     assert (both[0] & both[1]).sum() == 200
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     objects = summary["per_sequence"]["dance"]["per_object"]
-    # Object 3 is hidden on frame 4, but the stub shows it: one of three frames is 0.
+    # Object 3 is hidden on frame 4, but the stub shows it. So J is 0 on one of the three scored frames.
     assert [round(objects[i]["J"], 6) for i in "123"] == [100, 100, round(200 / 3, 6)]
     assert summary["J&F"] == pytest.approx((summary["J"] + summary["F"]) / 2)
     assert "The masks of object 1 are in the folder 000." in (tmp_path / "run/report.html").read_text()
@@ -171,7 +171,10 @@ def test_sav(roots, tmp_path):
 
 
 def test_youtube_vos(roots, tmp_path):
-    """A zip of the listed frames. With masks of a training set, seen and unseen categories are scored separately."""
+    """The zip contains a mask for each frame in meta.json.
+
+    If these frames are annotated, as in a training set, seen and unseen categories are scored separately.
+    """
     root, config = roots / "youtube_vos_2019", benchmark_settings("youtube_vos_2019")
     sent = run(roots, tmp_path, "youtube_vos_2019", Keeping())
     assert sent.code == 0, sent.err
@@ -183,7 +186,7 @@ def test_youtube_vos(roots, tmp_path):
     assert names == ["overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F"] and set(values) == {"1.000"}
     page = (tmp_path / "scored/report.html").read_text()
     assert "Metrics of the benchmark by video" in page and "overall 0.825" in page
-    # The stub repeats the first masks, so it is wrong while the kite, the only unseen object, is hidden.
+    # The stub repeats the first masks, so it is wrong on frames where the kite is hidden. The kite is the only unseen object.
     wrong = run_evaluate(config=config, data=root, score=tmp_path / "run/masks", output=tmp_path / "wrong")
     assert wrong.code == 0, wrong.err
     summary = json.loads((tmp_path / "wrong/summary.json").read_text())
@@ -215,7 +218,7 @@ def test_categories_of_youtube_vos(tmp_path):
 
 
 def test_burst(roots, tmp_path):
-    """Overlapping tracks that start late, from JSON to JSON. pycocotools reads the masks that were written as PNGs."""
+    """The JSON result contains overlapping tracks. pycocotools decodes their masks, which must equal those in the PNGs."""
     done = run(roots, tmp_path, "burst_val", Still())
     assert done.code == 0 and "2 sequences for the server were written to" in done.out, done.err
     keys = ("AVA.clip_0", "YFCC100M.v_1")
@@ -270,7 +273,7 @@ def test_data_of_burst_that_cannot_be_used(tmp_path):
 
 
 def test_300_objects_in_one_video(tmp_path):
-    """16-bit ids, from annotations to masks; the objects of MOSE v2 are those of the first mask."""
+    """Annotations and results have 16-bit ids. In MOSE v2, the objects are those of the first mask."""
     ids = np.arange(1, 301, dtype=np.uint16).reshape(15, 20).repeat(4, 0).repeat(4, 1)
     trees.save_video(tmp_path / "in", "flock", trees.named([ids] * 3))
     trees.save_video(tmp_path / "in", "pair", trees.named(trees.boxes(3, {1: "111"})))
@@ -284,7 +287,7 @@ def test_300_objects_in_one_video(tmp_path):
 
 
 class Wide(Repeating):
-    """Like `Repeating`, but without the probabilities of 300 objects."""
+    """Like `Repeating`, but with a placeholder instead of the probabilities of 300 objects."""
 
     def run(self, frames, mask, later=None):
         ids = np.unique(np.append(mask, np.uint16(0)))

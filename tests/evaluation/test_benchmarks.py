@@ -1,4 +1,4 @@
-"""Settings of benchmarks by name. The files in `configs/evaluate` start from them."""
+"""Tests `benchmark_settings`, which returns the settings of a benchmark. The files in `configs/evaluate` use these settings."""
 
 import importlib
 from pathlib import Path

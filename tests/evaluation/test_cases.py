@@ -1,7 +1,7 @@
-"""Cases from bug reports of similar programs, with synthetic videos. The number in a name identifies the report.
+"""Tests cases from bug reports about similar programs. The number in the name of a test identifies the report.
 
-Other files have the cases of training sets (21, in `tests/data`), checkpoints (20, in `tests/test_convert_weights.py`), arrays
-(19, in `tests/inference`), interruptions (25, in `test_kill.py`) and `~` (06, in `tests/test_evaluate.py`).
+Five reports are covered elsewhere: 06 (`~` in paths) in `tests/test_evaluate.py`, 19 (arrays) in `tests/inference`, 20
+(checkpoints) in `tests/test_convert_weights.py`, 21 (training sets) in `tests/data`, and 25 (interruptions) in `test_kill.py`.
 """
 
 import os
@@ -142,7 +142,7 @@ def test_16_frames_that_exif_turns(root, orientation, turn):
     assert done.code == 0 and "rotated upright by their EXIF orientation" in done.err and "6 frames" in done.err
     save_ids(root / "m.png", ONE[0])
     done = own(root, frames=root / "turned", output=root / "stored")
-    if orientation == 6:  # a picture that is upside down has the same size
+    if orientation == 6:  # orientation 3 keeps the size, so the wrong mask is not detected
         assert done.code == 2 and "EXIF" in done.err and "upright" in done.err
 
 
@@ -183,7 +183,7 @@ def test_23_names_in_any_script_composed_or_not(tmp_path):
 
 @pytest.fixture
 def film(tmp_path):
-    """JPEGImages/clip.mp4 and its first mask, in the layout of `custom`."""
+    """Writes JPEGImages/clip.mp4 and its first mask, in the folder layout of the `custom` config."""
     pytest.importorskip("av")
     (tmp_path / "in/JPEGImages").mkdir(parents=True)
     with MovieWriter(tmp_path / "in/JPEGImages/clip.mp4", 10) as movie:

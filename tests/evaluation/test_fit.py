@@ -1,4 +1,4 @@
-"""Settings that are chosen from the video and the machine."""
+"""Tests the settings that are chosen automatically, based on the video and the free memory."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from tests.small import SMALL, shapes
 
 
 def peak_slots(kept):
-    """The peak number of slots while a bank grows to `kept` frames and the previous one, computed step by step."""
+    """Returns the peak number of slots while a bank grows until it holds `kept` memory frames and the previous frame."""
     capacity = peak = FIRST_CAPACITY
     while capacity < kept + 1:
         peak, capacity = 3 * capacity, 2 * capacity
@@ -40,7 +40,7 @@ def make_clip(tmp_path):
 @pytest.mark.parametrize("slot", [10, 4_000])
 def test_the_bound_is_the_largest_that_fits(free, slot):
     bound = fit.largest_bound(slot, None, free)
-    assert bound + 1 >= FIRST_CAPACITY and (bound + 1) % FIRST_CAPACITY == 0  # whole banks
+    assert bound + 1 >= FIRST_CAPACITY and (bound + 1) % FIRST_CAPACITY == 0  # the bank also holds the previous frame
     if bound + 1 > FIRST_CAPACITY:
         assert peak_slots(bound) * slot <= free / 2
     assert peak_slots(2 * bound + 1) * slot > free / 2
@@ -48,7 +48,7 @@ def test_the_bound_is_the_largest_that_fits(free, slot):
 
 @pytest.mark.parametrize("needed", [0, 1, 7, 8, 15, 16, 100])
 def test_the_bound_is_no_more_than_the_video_needs(needed):
-    """A resumed run keeps the value, even if the amount of free memory has changed."""
+    """If enough memory is free, the bound depends only on the video."""
     bound = fit.largest_bound(1, needed, 10**15)
     assert needed <= bound <= max(2 * needed, FIRST_CAPACITY)
     assert fit.largest_bound(1, needed, None) == min(bound, fit.CAPACITY_IF_UNKNOWN - 1)
@@ -70,7 +70,7 @@ def test_bytes_of_a_memory_frame_are_those_of_the_bank(make_clip, height, width,
 
 
 def test_a_pass_has_the_objects_of_one_mask(make_clip, tmp_path):
-    """With complete masks of two frames, the larger one determines the memory."""
+    """With complete masks of two frames, the mask with more objects determines the memory."""
     clip, config = make_clip(4, 64, 80, 2), benchmark_settings("custom")
     save_ids(tmp_path / "later.png", np.full((64, 80), 7, np.uint8))
     masks = {**clip.masks, 2: tmp_path / "later.png"}

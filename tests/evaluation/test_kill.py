@@ -1,4 +1,4 @@
-"""`kill -9`, Ctrl-C and SIGTERM during an evaluation: it can be resumed, and files of users do not change."""
+"""Tests `kill -9`, Ctrl-C and SIGTERM during an evaluation. Runs can be resumed, and files of users do not change."""
 
 import random
 import shutil
@@ -42,13 +42,13 @@ def test_an_interruption_is_one_line(data, tmp_path, number, code, said):
 
 
 def without_report(folder):
-    """Reports and summaries contain times and commands."""
+    """Returns the contents of all files except the report and the summary, which contain times and commands."""
     return {name: text for name, text in contents(folder).items() if name not in ("report.html", "summary.json")}
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills(data, kills):
-    """Runs on one folder are killed and resumed repeatedly. A failure reports where the run was killed."""
+    """Kills several runs at random times and resumes them. If the test fails, the message contains the seed and the times."""
     seed = random.SystemRandom().randrange(1000) if kills > 2 else 0
     rng = random.Random(seed)
     moments = []

@@ -1,4 +1,4 @@
-"""Every layout end to end with the bundled model. `python -m tests.evaluation.trees DIR` makes the same folders."""
+"""Tests evaluations of all folder layouts with the bundled model. `tests.evaluation.trees` writes the folders."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def test_a_layout_with_the_model_of_the_package(tmp_path, name):
         summary = json.loads((tmp_path / "run/summary.json").read_text())
         assert summary["objects"] == {"lvos_val": 3, "vost_val": 3, "long_video": 2, "sav_val": 3, "custom": 300}[name]
         assert summary["not_scored"] == {}
-    if name == "custom":  # ids of 16 bits with gaps
+    if name == "custom":  # 16-bit ids with gaps
         with Image.open(tmp_path / "run/masks/flock/00001.png") as image:
             ids = np.unique(np.asarray(image))
         assert ids.max() > 255 and set(ids.tolist()) <= {0, *range(1, 600, 2)}

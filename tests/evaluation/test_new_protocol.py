@@ -1,4 +1,4 @@
-"""A protocol that is defined in this test only: objects overlap, have one folder each, and start on any frame."""
+"""Tests a protocol that is defined in this file. Its objects may overlap, have separate folders, and start on any frame."""
 
 import csv
 import zipfile
@@ -25,7 +25,7 @@ from tests.small import SMALL, variables
 
 
 class OverlapPlan(Plan):
-    """Each object on its annotated frames after the first; J and F of binary masks."""
+    """Scores each object on the annotated frames after its first frame. J and F are computed from binary masks."""
 
     single_object = False
 
@@ -61,7 +61,7 @@ class OverlapPlan(Plan):
 
 @register("overlapping")
 class Overlapping(Protocol):
-    """`frames/VIDEO/FRAME.jpg` and `objects/VIDEO/OBJECT/FRAME.png`; the first mask of each object is given."""
+    """Reads `frames/VIDEO/FRAME.jpg` and `objects/VIDEO/OBJECT/FRAME.png`. The first mask of each object is given."""
 
     mask_files = FolderPerObject()
     rule = "Objects overlap."
@@ -98,7 +98,7 @@ class Overlapping(Protocol):
 
 
 class Still(Segmenter):
-    """Repeats the given mask of each object, even if others overlap it."""
+    """Repeats the given mask of each object, even if other objects overlap it."""
 
     def __init__(self):
         pass
@@ -122,7 +122,7 @@ ONE[10:30, 10:40], OTHER[20:40, 20:60] = True, True
 
 @pytest.fixture
 def root(tmp_path):
-    """Object 3 starts on the first frame. Object 300, which overlaps part of it, starts on the third."""
+    """Writes a video. Object 3 starts on the first frame. Object 300 starts on the third frame and overlaps object 3."""
     frames, _ = discs(5, HEIGHT, WIDTH)
     save_frames(tmp_path / "in/frames/v", frames)
     for i, mask, start in ((3, ONE, 0), (300, OTHER, 2)):
@@ -175,7 +175,7 @@ def test_masks_that_are_missing_are_reported(root, tmp_path):
 
 
 def test_independent_objects_are_what_each_is_alone():
-    """With a model whose result for an object depends on others, and ids above 255."""
+    """By default, objects influence each other. With `independent=True`, they do not. One id is above 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
     together = Segmenter(variables(), SMALL, winograd=False, independent=True)
     found = list(together.run(frames, {3: ONE}, {1: {300: OTHER}}))
@@ -188,7 +188,7 @@ def test_independent_objects_are_what_each_is_alone():
             other = next(second)
             np.testing.assert_allclose(result.probs[2], other.probs[1], atol=1e-5)
             np.testing.assert_array_equal(result.mask, np.stack([one.probs[1], other.probs[1]]) > 0.5)
-    assert np.array_equal(found[0].probs[2], OTHER)  # given on this frame
+    assert np.array_equal(found[0].probs[2], OTHER)  # the mask of object 300 is given on this frame
 
 
 def test_ids_beyond_255():
@@ -202,7 +202,7 @@ def test_ids_beyond_255():
 
 
 def test_255_is_an_id_next_to_greater_ones(tmp_path):
-    """From 16-bit PNGs to scores, pictures and 16-bit PNGs, although two frames have no id above 255."""
+    """255 is an ordinary id because the video also has the id 300, although two of its annotations have no id above 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
     save_frames(tmp_path / "in/JPEGImages/v", frames)
     (tmp_path / "in/Annotations/v").mkdir(parents=True)

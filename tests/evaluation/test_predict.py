@@ -1,4 +1,4 @@
-"""Masks written by `predict` for tiny generated clips. Other tests check the segmenter."""
+"""Tests the files that `predict` writes for tiny generated clips. The segmenter is a stub."""
 
 import dataclasses
 import errno
@@ -25,7 +25,7 @@ HEIGHT, WIDTH, FRAMES = 32, 48, 5
 
 
 class Parrot(Segmenter):
-    """A stub of a segmenter that returns known masks, so that written masks can be compared with them."""
+    """A stub segmenter that returns known masks. Tests compare written masks with them."""
 
     def __init__(self, masks):
         self.masks, self.runs = masks, 0
@@ -40,21 +40,21 @@ class Parrot(Segmenter):
 
 
 def attempt(segmenter, clips, outputs):
-    """Runs `predict` with one segmenter, in a folder of this run."""
+    """Claims the output folder and runs `predict` with one segmenter. Returns the cost and the errors by clip."""
     with outputs.run.locked():
         outputs.run.claim({})
         return module.predict([segmenter], clips, outputs)
 
 
 def predict(segmenter, clips, outputs):
-    """Runs `predict`; fails if there are errors."""
+    """Runs `predict`, asserts that no clip fails, and returns the cost."""
     cost, failures = attempt(segmenter, clips, outputs)
     assert failures == {}
     return cost
 
 
 def failure(segmenter, clip, outputs):
-    """The error of the only clip."""
+    """Runs `predict` with one clip, asserts that it fails, and returns the error."""
     _, failures = attempt(segmenter, [clip], outputs)
     assert list(failures) == [clip.name]
     return failures[clip.name]
@@ -62,7 +62,7 @@ def failure(segmenter, clip, outputs):
 
 @pytest.fixture
 def clip(tmp_path):
-    """A folder of frames whose names start at 3, and masks with ids 2 and 9."""
+    """Writes frames named from 00003.jpg and the first mask. Returns their paths, and the masks of all frames (ids 2 and 9)."""
     rng = np.random.default_rng(0)
     masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
     folder = tmp_path / "JPEGImages" / "cat"
@@ -76,7 +76,7 @@ def clip(tmp_path):
 
 
 def files(folder: Path):
-    """All files except the record of the run."""
+    """Returns the relative paths of all files, except the record of the run."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(str(name) for name in names if name.parts[0] != "record")
 
@@ -123,7 +123,7 @@ def test_a_frame_of_another_size_is_named_before_anything_is_segmented(clip, tmp
     Image.new("RGB", (WIDTH + 2, HEIGHT)).save(sequence.frames[2])
     with pytest.raises(DataError, match=r"00005.jpg.*50x32"):
         open_sequence(sequence)
-    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # the file was changed
+    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # changed after `open_sequence`
 
 
 def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
@@ -164,7 +164,7 @@ def test_a_full_disk_is_reported_and_the_others_continue(clip, tmp_path, monkeyp
     replace = os.replace
 
     def full(source, target):
-        # Compares path components, because names of temporary folders may contain any letters.
+        # Compares whole path components, because the names of temporary folders may contain these letters.
         if {"bee", "masks"} <= set(Path(target).parts):
             raise OSError(errno.ENOSPC, "No space left on device")
         return replace(source, target)
@@ -176,7 +176,7 @@ def test_a_full_disk_is_reported_and_the_others_continue(clip, tmp_path, monkeyp
     assert sorted(path.name for path in (tmp_path / "run" / "masks").iterdir()) == ["ant", "cow"]
     monkeypatch.undo()
     parrot = Parrot(masks)
-    predict(parrot, clips, Outputs(tmp_path / "run"))  # again, with free space: only the missing one
+    predict(parrot, clips, Outputs(tmp_path / "run"))  # with free space, segments only the missing clip
     assert parrot.runs == 1 and len(files(tmp_path / "run")) == 3 * FRAMES
 
 
@@ -190,7 +190,7 @@ def test_memory_that_runs_out_is_a_failure_of_its_clip(clip, tmp_path):
 
 
 def test_what_is_there_does_not_change_until_its_files_change_or_more_is_wanted(clip, tmp_path):
-    """Digests are compared, not modification times."""
+    """Changed inputs are detected by digest, not by modification time."""
     sequence, masks = clip
     parrot, outputs = Parrot(masks), Outputs(tmp_path / "run")
 
@@ -200,7 +200,7 @@ def test_what_is_there_does_not_change_until_its_files_change_or_more_is_wanted(
 
     assert [runs(), runs()] == [1, 1]
     assert [runs(dataclasses.replace(outputs, overlays=True)) for _ in range(2)] == [2, 2]
-    assert runs() == 2  # overlays were not requested
+    assert runs() == 2  # no overlays are requested, and all masks exist
     os.utime(sequence.masks[0], (0, 2**31))
     assert runs() == 2
     (outputs.folder / "masks" / "cat" / "00005.png").unlink()
@@ -288,7 +288,7 @@ def test_a_movie_has_the_rate_of_its_video(clip, tmp_path):
 
 
 def test_compilation_is_counted_apart(clip, tmp_path):
-    """Compilation during a run is measured: a new program takes time, and the second run compiles nothing."""
+    """The time of compilation is measured. The first run compiles a program, and the second run compiles nothing."""
     sequence, masks = clip
     program = jax.jit(lambda x: sum(jax.numpy.sin(x * k) for k in range(50)))
 
@@ -308,7 +308,7 @@ def test_length_of_a_clip():
 
 @pytest.mark.parametrize(("frames", "told"), [(21, 1), (20, 0)])
 def test_the_remaining_time_is_reported_after_ten_frames(tmp_path, capsys, frames, told):
-    """The remaining time is printed once, if at least ten frames are left."""
+    """After ten frames, the remaining time is printed once if at least ten frames are left."""
     masks = np.zeros((frames, 16, 16), np.uint8)
     masks[:, 4:8, 4:8] = 1
     Image.fromarray(masks[0]).save(tmp_path / "first.png")

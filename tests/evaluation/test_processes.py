@@ -1,4 +1,4 @@
-"""Behaviour of several processes of `evaluate.py` if one of them fails: real processes, with a stub segmenter."""
+"""Tests the behaviour of two processes of `evaluate.py` if one of them fails. The segmenter is a stub."""
 
 import os
 import re
@@ -12,16 +12,16 @@ import pytest
 from tests.evaluation.harness import contents, discs, run_evaluate, save_video
 from tests.training.process_matrix import BOUND, HEARTBEAT, INITIALIZATION, LOST, ROOT, Run, free_port
 
-NAMES = "abcdefgh"  # names of the videos; process 0 has a, c, e and g
+NAMES = "abcdefgh"  # names of the videos; process 0 segments a, c, e and g
 RESUME = "Run the same command to resume with the missing videos"
 
 
 @dataclass
 class EvaluationRun(Run):
-    """Processes of one evaluation."""
+    """The two processes of an evaluation."""
 
     def begin(self, process, data, output, port, fault="none", seconds=0.1):
-        """Starts one process of two, in which a frame takes the given number of seconds."""
+        """Starts one of two processes. Each frame takes `seconds` seconds."""
         command = [sys.executable, "-m", "tests.evaluation.stub_evaluate", fault, "--config=configs/evaluate/custom.py"]
         command += [f"--data={data}", f"--output={output}", "--checkpoint=weights", f"--coordinator=localhost:{port}"]
         command += ["--processes=2", f"--process={process}"]
@@ -32,30 +32,30 @@ class EvaluationRun(Run):
             self.processes[process] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=errors)
 
     def begin_both(self, data, output, target=0, fault="none", seconds=0.1):
-        """Starts both processes; the fault is in process `target`."""
+        """Starts both processes. The error is raised in process `target`."""
         port = free_port()
         for i in (0, 1):
             self.begin(i, data, output, port, fault if i == target else "none", seconds)
 
     def wait_for_videos(self, output, count=2):
-        """Waits until the given number of videos are complete, or a process has ended."""
+        """Waits until `count` videos are complete or a process has ended."""
         while len(list(output.glob("record/clips/*.json"))) < count:
             if any(process.poll() is not None for process in self.processes.values()):
                 return
             time.sleep(0.02)
 
     def seconds(self, event):
-        """Seconds from the event until the last process has ended."""
+        """Returns the number of seconds from `event` until the last process ended."""
         return max(self.ended.values()) - event
 
     def said(self):
-        """Exit codes and last lines."""
+        """Returns the exit code and the last line on stderr of each process."""
         return {i: (self.code(i), self.last_line(i)) for i in self.processes}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Eight videos, and the results of an undisturbed run in one process."""
+    """Writes eight videos, and the results of a complete run with one process."""
     root = tmp_path_factory.mktemp("processes")
     frames, masks = discs(6)
     for name in NAMES:
@@ -83,7 +83,7 @@ def scores_in(folder):
 
 
 def assert_whole_after_resuming(data, output):
-    """All existing videos are complete; the same command, in one process, segments the others."""
+    """Asserts that each video is complete or missing, and that a run with one process adds the missing videos."""
     before = masks_in(output)
     assert before.items() <= masks_in(data / "whole").items()
     assert {len([name for name in before if name.startswith(f"masks/{video}/")]) for video in NAMES} <= {0, 6}
@@ -94,7 +94,7 @@ def assert_whole_after_resuming(data, output):
 
 
 def test_two_processes_share_the_videos_and_one_fails(data, tmp_path, run):
-    """The second video of process 1 is d. Both processes report this; all other videos are scored."""
+    """The second video of process 1, d, fails. Both processes report the error, and all other videos are scored."""
     run.begin_both(data / "in", tmp_path / "run", 1, "clip")
     run.wait()
     text = "1 video(s) failed, and the other 7 are complete. Fix the problems and run the command again."
@@ -152,7 +152,7 @@ def test_sigkill_of_one_process_ends_the_other(data, tmp_path, run, target):
 
 @pytest.mark.slow
 def test_two_processes_of_which_nothing_ends_early(data, tmp_path, run):
-    for _ in range(3):  # the second and the third time, all videos are complete
+    for _ in range(3):  # in the second and third runs, all videos are already complete
         run.ended.clear()
         run.begin_both(data / "in", tmp_path / "run")
         run.wait()
@@ -201,7 +201,7 @@ def test_a_process_that_is_not_started(data, tmp_path, run, missing):
 
 @pytest.mark.slow
 def test_existing_masks_are_scored_once(data, tmp_path, run):
-    """With --score, process 0 scores and writes, and the others wait."""
+    """With --score, process 0 computes and writes the scores, and process 1 waits."""
     flags = ["--config=configs/evaluate/custom.py", f"--data={data / 'in'}", f"--score={data / 'whole/masks'}"]
     flags += [f"--output={tmp_path / 'run'}", f"--coordinator=localhost:{free_port()}", "--processes=2"]
     commands = [[sys.executable, "evaluate.py", *flags, f"--process={i}"] for i in (0, 1)]

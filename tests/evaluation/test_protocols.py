@@ -1,4 +1,4 @@
-"""From the folder of a benchmark to the files for its server, with known predictions."""
+"""Tests evaluations from the data folder of a benchmark to the archive for its server. The segmenter repeats given masks."""
 
 import json
 import zipfile
@@ -22,7 +22,7 @@ def read_task(config, root):
 
 
 def segment(segmenter, clips, run):
-    """Writes the masks. Returns the errors."""
+    """Segments clips, writes their masks and returns the errors."""
     outputs = Outputs(run)
     outputs.run.claim({})
     return predict([segmenter], clips, outputs)[1]
@@ -44,7 +44,7 @@ def ids_in(run, *frame):
 
 
 def test_davis_testdev(tmp_path):
-    """Masks of first frames only; the zip has the folders of the sequences at its root, and every frame."""
+    """Only the masks of first frames are given. The zip has a folder per sequence at its root, with a mask for every frame."""
     root = davis(tmp_path, {"b": [[1, 2], None, None], "a": [[1], None]}, split="test-dev")
     names, failures, given = evaluate(davis2017_testdev.get_config(), root, tmp_path / "run")
     assert names == ["a/00000.png", "a/00001.png", "b/00000.png", "b/00001.png", "b/00002.png"] and failures == {}
@@ -54,7 +54,7 @@ def test_davis_testdev(tmp_path):
 
 @pytest.mark.parametrize("all_frames", [True, False])
 def test_youtube_vos(tmp_path, all_frames):
-    """Object 7 starts with the second annotation, in which object 2 is ignored. Only listed frames are written."""
+    """Object 7 starts in the second annotation, in which object 2 is ignored. Only masks of frames in meta.json are written."""
     root = youtube_vos(tmp_path, {"v": [[2], [2, 7], None], "u": [[5], None]}, split="valid", all_frames=all_frames)
     names, failures, given = evaluate(youtube_vos_2019.get_config(), root, tmp_path / "run")
     assert names == ["Annotations/u/00000.png", "Annotations/v/00000.png", "Annotations/v/00005.png"] and failures == {}

@@ -1,4 +1,4 @@
-"""Evaluations from request to report, with a segmenter that repeats the first mask."""
+"""Tests evaluations from request to report. The segmenter repeats the first mask."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_beyond_ten_videos_the_others_are_counted(tmp_path):
 
 
 class TestOutputs:
-    """Files of a user do not change."""
+    """Tests that an evaluation does not change files of a user."""
 
     def test_the_same_command_finds_all_there(self, own, tmp_path):
         segmenter = Repeating()

@@ -1,4 +1,4 @@
-"""An output folder belongs to one model and one set of settings. Files of a user in it do not change."""
+"""Tests that an output folder belongs to one model and one set of settings, and that files of a user do not change."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_the_same_may_continue_and_nothing_else(tmp_path):
              "submission.zip", "run.json", "record/", "record"],
 )  # fmt: skip
 def test_results_without_a_record_do_not_change(tmp_path, name):
-    """Folders of older versions have `run.json`."""
+    """Older versions wrote `scores`, and wrote `run.json` outside of `record`."""
     path = tmp_path / name
     if name.endswith("/"):
         path.mkdir()

@@ -1,4 +1,4 @@
-"""Scores of evaluations, with a segmenter that repeats the first mask."""
+"""Tests the scores of evaluations. The segmenter repeats the first mask."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ from tests.evaluation.harness import (
 
 
 class TestScores:
-    """Videos of users: each id of the annotations is scored from the frame after its first to the last."""
+    """In videos of users, each annotated id is scored from the frame after its first frame to the last frame."""
 
     def figures(self, run):
         with open(run / "per_frame.csv", newline="") as file:
@@ -63,7 +63,7 @@ class TestScores:
         shutil.copytree(root / "Annotations/480p", tmp_path / "pred")
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
         assert done.code == 0 and "where no mask contains them: 2 ids missing from the first annotation" in done.err
-        assert "v                        4  1.000" in done.out  # four objects, as in the toolkit
+        assert "v                        4  1.000" in done.out  # the toolkit scores objects 1 to 4, although only 1 and 4 exist
 
     def test_a_void_that_stays_when_its_object_has_disappeared_is_no_object(self, tmp_path):
         frames, masks = discs()
@@ -80,7 +80,7 @@ class TestScores:
         masks[1:, :4] = 255
         save_video(tmp_path / "in", "v", frames, masks)
         done = run_evaluate(data=tmp_path / "in", score=tmp_path / "in/Annotations")
-        assert done.code == 2 and "the value 255 is treated as void" in done.err  # no void in predictions
+        assert done.code == 2 and "the value 255 is treated as void" in done.err  # predictions must not contain void
         save_video(
             tmp_path / "two", "v", frames, [(mask == 1).astype(np.uint8) * (255 if t else 1) for t, mask in enumerate(masks)]
         )

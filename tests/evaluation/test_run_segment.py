@@ -1,4 +1,4 @@
-"""`hmmn-jax segment`: settings that are chosen from the video and the machine."""
+"""Tests `hmmn-jax segment` with settings that are chosen automatically from the video and the free memory."""
 
 import pytest
 
@@ -16,13 +16,13 @@ from tests.evaluation.harness import (
 
 
 class TestSegment:
-    """One video whose settings are chosen from the video and the machine."""
+    """Tests the argument `fit`, which lists the settings to choose automatically."""
 
     FIT = frozenset(("size", "max_memory_frames"))
 
     @pytest.fixture
     def film(self, tmp_path):
-        """Ten frames of 640x504 at 12.5 frames per second, and a mask."""
+        """Writes a video of ten frames (640x504, 12.5 per second) and its first mask. Returns arguments of `run_evaluate`."""
         frames, masks = discs(10, 504, 640)
         with MovieWriter(tmp_path / "film.mp4", 12.5) as movie:
             for frame in frames:

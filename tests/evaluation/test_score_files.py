@@ -1,4 +1,4 @@
-"""Scores of masks on disk: figures, files and error messages."""
+"""Tests scores of masks on disk: values, written files and error messages."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ LENGTHS = {"cat": 5, "dog": 4}
 
 
 def masks(rng, frames):
-    """Two boxes that move randomly."""
+    """Returns the ids of two boxes that move randomly."""
     ids = np.zeros((frames, HEIGHT, WIDTH), np.uint8)
     for t in range(frames):
         for k in (1, 2):
@@ -35,7 +35,7 @@ def masks(rng, frames):
 
 @pytest.fixture
 def world(tmp_path):
-    """A DAVIS folder, its sequences, a folder of predictions, and all masks as arrays: (pred, truth) by name."""
+    """Writes a DAVIS folder and predictions. Returns the prediction folder, the sequences, and (pred, truth) arrays by name."""
     rng = np.random.default_rng(0)
     arrays = {name: (masks(rng, frames), masks(rng, frames)) for name, frames in LENGTHS.items()}
     for name, (pred, truth) in arrays.items():
@@ -44,7 +44,7 @@ def world(tmp_path):
             frame.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (WIDTH, HEIGHT)).save(frame)
             write_mask(tmp_path / f"davis/Annotations/480p/{name}/{t:05d}.png", truth[t])
-            if 0 < t < len(truth) - 1:  # the first and the last are not scored
+            if 0 < t < len(truth) - 1:  # the first and the last frame are not scored
                 write_mask(tmp_path / f"pred/{name}/{t:05d}.png", pred[t])
     (tmp_path / "davis/ImageSets/2017").mkdir(parents=True)
     (tmp_path / "davis/ImageSets/2017/val.txt").write_text("\n".join(LENGTHS))
@@ -132,7 +132,7 @@ def _too_short(folder, sequences):
 )
 def test_errors_name_the_file(world, harm, said):
     folder, sequences, _ = world
-    """And the others are scored."""
+    """The other sequence, cat, is scored."""
     harm(folder, sequences)
     planned, wrong = Task(make_protocol(davis2017_val.get_config())).plan(map(open_sequence, sequences))
     scores, failures = score_folder(folder, planned)

@@ -1,6 +1,6 @@
-"""Writes folders in the layouts of the newer benchmarks, from masks as arrays.
+"""Writes small data folders in the layouts of several benchmarks.
 
-    python -m tests.evaluation.trees DIR  # a small tree of each layout, in DIR/NAME
+    python -m tests.evaluation.trees DIR  # writes a folder of each layout to DIR/NAME
 
 Objects are boxes in the colours of their ids on a grey background.
 """
@@ -17,7 +17,7 @@ from hmmn_jax.io.images import write_mask
 
 
 def save_frames(folder, names, size, masks=None):
-    """JPEGs of `size` (height and width). Each shows the ids of its mask in colours, or repeats the picture before it."""
+    """Writes JPEGs of `size` (height, width) that show ids as colours. Frames without a mask repeat the previous picture."""
     folder.mkdir(parents=True)
     picture = np.full((*size, 3), 90, np.uint8)
     for name in names:
@@ -28,25 +28,25 @@ def save_frames(folder, names, size, masks=None):
 
 
 def save_ids(folder, masks):
-    """Indexed PNGs of `masks`, which are ids by frame name."""
+    """Writes masks as indexed PNGs. `masks` maps frame names to arrays of ids."""
     for name, ids in masks.items():
         write_mask(folder / f"{name}.png", ids)
 
 
 def save_video(root, video, masks, frames=None, images="JPEGImages"):
-    """`IMAGES/VIDEO` and `Annotations/VIDEO`; `frames` names those that exist, by default those with masks."""
+    """Writes `IMAGES/VIDEO` and `Annotations/VIDEO`. `frames` lists the names of all frames, by default those of the masks."""
     size = next(iter(masks.values())).shape
     save_frames(root / images / video, frames or masks, size, masks)
     save_ids(root / "Annotations" / video, masks)
 
 
 def save_json(path, content):
-    """A JSON file."""
+    """Writes a JSON file."""
     path.write_text(json.dumps(content))
 
 
 def lvos_meta(videos):
-    """The content of valid_meta.json: start, end and frame_nums of each object of a video, as strings."""
+    """Returns the content of valid_meta.json. `videos` contains (start, end, frame_nums) by video and object."""
 
     def entry(start, end, frame_nums):
         return {"frame_range": {"start": str(start), "end": str(end), "frame_nums": str(frame_nums)}}
@@ -59,14 +59,14 @@ def lvos_meta(videos):
 
 
 def save_objects(folder, masks):
-    """`OBJECT/FRAME.png`: binary masks by object and frame."""
+    """Writes `OBJECT/FRAME.png`. `masks` contains binary masks by object and frame."""
     for name, frames in masks.items():
         for frame, mask in frames.items():
             write_mask(folder / name / f"{frame}.png", mask.astype(np.uint8))
 
 
 def boxes(frames, objects, height=60, width=80):
-    """Ids `[T,H,W]` of moving boxes. `objects` maps each id to the frames that show it, such as "110011"."""
+    """Returns ids `[T,H,W]` of moving boxes. `objects` maps ids to strings such as "110011", where 1 means a visible box."""
     ids = np.zeros((frames, height, width), np.uint8 if max(objects) < 256 else np.uint16)
     for place, (i, seen) in enumerate(objects.items()):
         top, left = 8 * (place % 4) + 2, 12 * (place // 4) + 2
@@ -77,18 +77,18 @@ def boxes(frames, objects, height=60, width=80):
 
 
 def named(masks, step=1, start=0, digits=5):
-    """The masks by frame name."""
+    """Returns a dict from frame names to masks. Consecutive names differ by `step`."""
     return {f"{start + step * t:0{digits}d}": mask for t, mask in enumerate(masks)}
 
 
 def mose(root):
-    """Two videos with gaps in the ids, 255, and an object that disappears and returns. All frames are annotated."""
+    """Writes two videos with annotations of all frames. In `crowd`, one id is 255, and two objects disappear and return."""
     save_video(root, "crowd", named(boxes(6, {2: "110011", 255: "111111", 7: "101110"})))
     save_video(root, "street", named(boxes(5, {1: "11111"})))
 
 
 def lvos(root):
-    """Names in steps of 5 from 1. Object 9 starts late; object 4 is not in the list."""
+    """Writes frames named 00000001, 00000006, ... In `walk`, object 9 starts late, and object 4 is not in valid_meta.json."""
     masks = named(boxes(8, {3: "11111111", 9: "00111011", 4: "11111111"}), 5, 1, 8)
     save_video(root, "walk", masks)
     save_video(root, "zoo", named(boxes(5, {255: "11111"}), 5, 1, 8))
@@ -97,7 +97,7 @@ def lvos(root):
 
 
 def vost(root):
-    """Ten frames per second; every second frame is annotated. 255 in annotations is ignored."""
+    """Writes a video with 10 frames per second, in which every second frame is annotated. 255 is background."""
     masks = boxes(7, {1: "1111111", 3: "1111101"})
     masks[:, -3:] = 255
     annotated = named(masks, 12, 12)
@@ -109,14 +109,14 @@ def vost(root):
 
 
 def long_video(root):
-    """Twelve frames, five of them annotated."""
+    """Writes a video of twelve frames, five of which are annotated."""
     masks = named(boxes(12, {1: "1" * 12, 2: "1" * 12}))
     save_video(root, "rat", {name: mask for name, mask in masks.items() if int(name) in (0, 3, 6, 9, 11)}, masks)
     (root / "val.txt").write_text("rat\n")
 
 
 def sav(root):
-    """Objects that overlap; one has fewer annotations, another is hidden in some frames."""
+    """Writes a video of overlapping objects. Object 001 has no annotation of frame 0, and object 002 is hidden on frame 4."""
     one, other, hidden = np.zeros((3, 5, 40, 60), bool)
     one[:, 4:24, 4:34], other[:, 14:34, 14:54], hidden[[0, 2, 3, 4], 30:, 40:] = True, True, True
     ids = np.maximum.reduce([one * 1, other * 2, hidden * 3])
@@ -128,7 +128,7 @@ def sav(root):
 
 
 def youtube_vos(root):
-    """Every fifth frame is annotated, and the ids have a gap. Object 7 of `park` starts late, disappears and returns."""
+    """Writes two videos in which every fifth frame is annotated. Object 7 of `park` starts late, disappears and returns."""
     objects = {"park": {2: "1" * 21, 7: "0" * 5 + "1" * 5 + "0" * 5 + "1" * 6}, "sea": {1: "1" * 11}}
     categories, meta = {"park": {2: "dog", 7: "kite"}, "sea": {1: "dog"}}, {}
     for video, seen in objects.items():
@@ -144,7 +144,7 @@ def youtube_vos(root):
 
 
 def burst(root):
-    """Two sequences. Track 300 starts late, overlaps track 7 and disappears. Every second frame is annotated."""
+    """Writes two sequences with annotations of every second frame. Track 300 starts late, overlaps track 7 and disappears."""
     sequences = []
     for number, key in enumerate((("YFCC100M", "v_1"), ("AVA", "clip_0"))):
         one, other = np.zeros((2, 8, 40, 60), bool)
@@ -177,7 +177,7 @@ def burst(root):
 
 
 def flock(root, objects=300, height=120, width=160, frames=3):
-    """A video of many objects whose ids have gaps: 1, 3, 5, ..."""
+    """Writes a video of many objects with the ids 1, 3, 5, ..."""
     columns = 20
     side = min(width // columns, height * columns // max(objects, columns))
     places = np.arange(objects)

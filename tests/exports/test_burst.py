@@ -1,4 +1,4 @@
-"""Reading and writing the JSON of BURST, with masks of pycocotools."""
+"""Tests reading and writing the JSON files of BURST. Masks are encoded and decoded with pycocotools for comparison."""
 
 import json
 
@@ -26,7 +26,10 @@ def theirs(mask):
 
 @pytest.fixture
 def given(tmp_path):
-    """Track 7 starts in the first annotated frame (the second image), track 300 in the third."""
+    """Writes a BURST file. Track 7 starts in the first annotated frame, and track 300 in the third annotated frame.
+
+    Every second image is annotated, beginning with the second image.
+    """
     frames = [f"frame{t:04d}.jpg" for t in range(8)]
     first = {"7": {"rle": theirs(box(2, 3)), "is_gt": True, "score": 1.0, "bbox": [3, 2, 12, 9], "point": [4, 4]}}
     later = {"300": {"rle": theirs(box(10, 20)), "is_gt": True, "score": 1.0}}
@@ -67,7 +70,7 @@ def test_a_result_is_the_given_file_with_other_masks(given, tmp_path):
     assert before == after and new.keys() == old.keys()
     written = new.pop("segmentations")
     assert new == {name: value for name, value in old.items() if name != "segmentations"}
-    expected = [{7: box(2, 3)}, {7: box(4, 4)}, {300: box(10, 20)}, overlap]  # given masks are copied, empty ones omitted
+    expected = [{7: box(2, 3)}, {7: box(4, 4)}, {300: box(10, 20)}, overlap]  # given masks are copied, empty masks omitted
     assert [[int(k) for k in frame] for frame in written] == [[*frame] for frame in expected]
     for frame, masks in zip(written, expected, strict=True):
         for k, mask in masks.items():

@@ -1,4 +1,4 @@
-"""Exports of a small video, read by Pillow, pycocotools, PyAV and this package."""
+"""Tests exports of a small video by reading them with Pillow, pycocotools, PyAV and this package."""
 
 import io
 import json
@@ -29,7 +29,7 @@ IMAGES = RNG.integers(0, 256, (FRAMES, *SIZE, 3), dtype=np.uint8)
 
 
 def masks_of_the_clip():
-    """Object 2 is in all frames, object 7 only in frame 1. Frame 2 has no mask."""
+    """Returns masks by frame number. All masks contain object 2, and frame 1 also contains object 7. Frame 2 has no mask."""
     masks = {t: np.zeros(SIZE, np.uint8) for t in (0, 1, 3)}
     for t, mask in masks.items():
         mask[2:9, 3 + t : 12] = 2
@@ -42,7 +42,7 @@ SOFT = np.clip(np.linspace(-0.2, 1.2, WIDTH, dtype=np.float32), 0, 1) * np.ones(
 
 
 def find(t, soft=()):
-    """The result of a frame, with probabilities of object 2 in some frames, but not of object 7."""
+    """Returns the result of a frame. Object 2 has probabilities in the frames `soft`; object 7 never has probabilities."""
     if t not in MASKS:
         return None
     probs = np.stack([1 - SOFT, SOFT]) if t in soft else None
@@ -77,7 +77,7 @@ def test_ids_above_255(tmp_path, video):
 
 
 def test_binary_pngs(tmp_path, video):
-    """Labelled objects have a file for each frame with a mask; other objects only from their first frame on."""
+    """A labelled object has a file for each frame with a mask. The files of other objects start at their first frame."""
     export("binary", tmp_path / "out.zip", video, find, labels={2: Label("fish")})
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         files = {name: np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()}
@@ -120,7 +120,7 @@ def test_coco_is_read_by_pycocotools(tmp_path, video, capsys):
 
 
 def test_youtube_vis(tmp_path, video):
-    """The lists of an object have an entry for each frame, null where it is absent."""
+    """The lists of an object have one entry for each frame. The entry is null if the object is absent from the frame."""
     remarks = export("ytvis", tmp_path / "out.json", video, find, start=1)
     assert remarks == ["1 of 3 frames have no mask. The list of each object contains null for these frames."]
     found = json.loads((tmp_path / "out.json").read_text())
@@ -154,7 +154,7 @@ def test_names_of_image_files(tmp_path):
 
 
 def test_mp4_has_all_frames_at_the_rate_of_the_video(tmp_path, video, monkeypatch):
-    """Frames without mask are unchanged. Objects have the colours of their labels."""
+    """Frames without a mask are unchanged. Objects have the colours of their labels."""
     from hmmn_jax.exports import movie
 
     shown = []

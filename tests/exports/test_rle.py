@@ -1,4 +1,4 @@
-"""Run-length encoding against pycocotools."""
+"""Tests run-length encoding by comparison with pycocotools."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def test_literal_runs():
-    """The order is column-major; the first run is background."""
+    """Pixels are in column-major order, and the first run is background."""
     mask = np.array([[0, 1, 1], [0, 1, 0]], bool)
     assert run_lengths(mask).tolist() == [2, 3, 1]
     assert run_lengths(~mask).tolist() == [0, 2, 3, 1]
@@ -31,7 +31,7 @@ def test_decoding_is_the_inverse(mask):
 
 
 def test_long_runs_are_decoded():
-    """Positive and negative differences with more than one character."""
+    """The encoded differences between run lengths are positive or negative, and some have more than one character."""
     rng = np.random.default_rng(0)
     mask = np.zeros((700, 900), bool)
     for _ in range(8):
@@ -59,7 +59,10 @@ def test_small_masks_are_encoded_as_by_pycocotools(mask):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 2**20), min_size=1, max_size=9))
 def test_lengths_of_any_size(lengths):
-    """Differences may be negative and have up to five characters. Only the first run may be empty."""
+    """The encoded differences between run lengths may be negative and have up to five characters.
+
+    Only the first run may be empty.
+    """
     lengths = [n + (i > 0) for i, n in enumerate(lengths)]
     expected = coco.frPyObjects({"size": [1, sum(lengths)], "counts": lengths}, 1, sum(lengths))["counts"].decode()
     assert compress(np.array(lengths)) == expected

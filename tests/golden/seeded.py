@@ -1,7 +1,6 @@
-"""A deterministic substitute for the released checkpoint: every tensor is a pure function of its name and shape.
+"""Generates a substitute for the released checkpoint, in which the name and shape of each tensor determine its values.
 
-No weights are needed: the names and shapes of the official state dict determine all values. Tensors are in the official
-(PyTorch, OIHW) layout, in float32.
+Therefore, no weights have to be stored. Names, shapes and layouts (OIHW) are those of the official PyTorch state dict.
 """
 
 import math
@@ -11,7 +10,7 @@ import numpy as np
 
 
 def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The tensor called `name` (official name without the `module.` prefix), float32 unless a counter."""
+    """Returns the tensor with an official name, without the prefix `module.`. All tensors except counters are float32."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":
@@ -24,7 +23,7 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return (0.1 * rng.standard_normal(shape)).astype(np.float32)
     if leaf == "running_var":
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    if leaf == "weight" and len(shape) == 1:  # BatchNorm scale; the last one of a block is small
+    if leaf == "weight" and len(shape) == 1:  # BatchNorm scale, which is smaller in the last BatchNorm of a block
         low, high = (0.2, 0.4) if ".bn3." in name else (0.5, 1.0)
         return rng.uniform(low, high, shape).astype(np.float32)
     if leaf == "weight":
@@ -35,4 +34,4 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
             gain = 1.0
         fan_in = math.prod(shape[1:])
         return (math.sqrt(gain / fan_in) * rng.standard_normal(shape)).astype(np.float32)
-    return (0.05 * rng.standard_normal(shape)).astype(np.float32)  # biases, of BatchNorm too
+    return (0.05 * rng.standard_normal(shape)).astype(np.float32)  # biases, including those of BatchNorm

@@ -1,4 +1,4 @@
-"""Runs of `evaluate` on generated files, and what must hold after each."""
+"""Runs `evaluate` on generated files, and checks the invariants that must hold after each run."""
 
 import os
 import tempfile
@@ -13,21 +13,21 @@ from tests.evaluation.harness import Outcome, run_evaluate
 from tests.programs import run_script
 from tests.small import TINY, variables
 
-# EXAMPLES=1000 python -m pytest tests/hostile_inputs                 # many more
-# EXAMPLES=25 PROCESSES=1 python -m pytest tests/hostile_inputs       # each in a separate process
+# EXAMPLES=1000 python -m pytest tests/hostile_inputs                 # with many more examples
+# EXAMPLES=25 PROCESSES=1 python -m pytest tests/hostile_inputs       # with a separate process for each example
 EXAMPLES, PROCESSES = int(os.environ.get("EXAMPLES", "12")), bool(os.environ.get("PROCESSES"))
 
 campaign = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES < 100,  # the same examples in each CI run
+    derandomize=EXAMPLES < 100,  # each CI run uses the same examples
     suppress_health_check=list(HealthCheck),
     database=None,
 )
 
 
 def snapshot(root: Path) -> dict[str, bytes | str]:
-    """Every file with its bytes, every link with its target."""
+    """Returns the content of every file and the target of every link, by path."""
     found = {}
     for folder, _, names in os.walk(root):
         for path in (Path(folder) / name for name in names):
@@ -39,17 +39,17 @@ def snapshot(root: Path) -> dict[str, bytes | str]:
 
 
 def recorded(output: Path) -> dict[str, list[str]]:
-    """All files of all records, by path."""
+    """Returns the digests of the files in all records of an output folder, by path."""
     paths = (output / "record").rglob("*.json") if (output / "record").is_dir() else ()
     records = [Record.load(output, path) for path in paths if path.name != "run.json" and '"files"' in path.read_text()]
     return {str(output / name): digests for record in records for name, digests in record.files.items()}
 
 
 def check(done: Outcome, before: dict, root: Path, output: Path) -> None:
-    """Tests the invariants of a run.
+    """Checks the invariants of a run.
 
-    The exit code is 0, 1 or 2; no exception is raised; each error is one line with a file, field or flag; existing files do
-    not change, except those in the record of the run; no incomplete files are left.
+    The exit code is 0, 1 or 2. Errors are reported in messages of `evaluate.py`, without a traceback. Existing files do not
+    change, unless the record of the run contains them. New files are in the record. No incomplete files are left.
     """
     event(f"exit code {done.code}")
     assert done.code in (0, 1, 2), done
@@ -84,5 +84,5 @@ def run(output: Path, config, fields: dict | None = None, **request) -> Outcome:
     given = [f"--config=configs/evaluate/{name}.py", f"--output={output}", f"--checkpoint={checkpoint}"]
     done = run_script("evaluate.py", *given, *flags, *overrides)
     lines = done.stderr.replace("\r", "\n").splitlines()
-    said = [line for line in lines if line.strip() and not ("frame" in line and line.endswith("]"))]  # no progress bar
+    said = [line for line in lines if line.strip() and not ("frame" in line and line.endswith("]"))]  # without the progress bar
     return Outcome(done.returncode, done.stdout, "".join(f"{line}\n" for line in said))

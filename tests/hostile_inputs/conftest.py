@@ -1,4 +1,4 @@
-"""Temporary folders for generated files."""
+"""Provides temporary folders for generated files."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def world():
-    """Yields new empty folders with short names."""
+    """Yields a function that creates empty folders with short names. The folders are removed after the test."""
     made = []
 
     def new():

@@ -1,4 +1,4 @@
-"""Generated images, masks and folders, most of them valid."""
+"""Generates images, masks and folders, most of which are valid."""
 
 import io
 import os
@@ -28,7 +28,7 @@ def exif(orientation: int) -> Image.Exif:
 
 @st.composite
 def images(draw) -> bytes:
-    """Files that are mostly images: of any mode, depth, format and size, some damaged, some with several pages."""
+    """Generates image files of various modes, bit depths, formats and sizes. Some are damaged, some have several pages."""
     frame = FRAMES[draw(st.integers(0, 3))]
     height, width = draw(st.sampled_from([(32, 48)] * 8 + [(48, 32), (32, 47), (1, 1), (16, 16)]))
     picture = Image.fromarray(frame).resize((width, height))
@@ -47,7 +47,10 @@ def images(draw) -> bytes:
 
 @st.composite
 def masks(draw) -> bytes:
-    """Files that are mostly masks: indexed with any palette, grey, one bit, colour, 16 bits; ids of any kind."""
+    """Generates mask files with arbitrary ids: indexed with various palettes, grey, 1-bit, colour or 16-bit.
+
+    Some files are smooth, noisy or damaged, and are not valid masks.
+    """
     ids = MASKS[draw(st.integers(0, 3))]
     ids = np.asarray(draw(st.lists(st.integers(0, 255), min_size=3, max_size=3)), np.uint8)[ids]
     size = draw(st.sampled_from([(48, 32)] * 8 + [(32, 48), (47, 32), (1, 1), (96, 64)]))
@@ -69,7 +72,7 @@ def masks(draw) -> bytes:
 
 @st.composite
 def damage(draw, data: bytes, often: bool = False) -> bytes:
-    """The data, truncated, with flipped bytes, emptied or replaced. Most data are unchanged, unless `often` is set."""
+    """Truncates, changes, empties or replaces the content of a file. Most files stay unchanged unless `often` is set."""
     how = draw(st.sampled_from(["none"] * (1 if often else 12) + ["cut", "flip", "empty", "text"]))
     if how == "cut":
         return data[: draw(st.integers(0, len(data)))]
@@ -101,7 +104,7 @@ GOOD_FRAMES = [encoded(Image.fromarray(frame), "JPEG") for frame in FRAMES]
 
 @st.composite
 def folders(draw) -> list[tuple[str, str, bytes]]:
-    """Entries of a folder, as (name, kind, content): mostly valid frames, and a few other files."""
+    """Generates the entries of a folder as (name, kind, content). Most are valid frames, and a few are other files."""
     odd = draw(st.lists(st.tuples(st.builds("{}{}".format, STEMS, SUFFIXES), KINDS, images()), max_size=3))
     if draw(st.integers(0, 3)):
         good = [(f"{t:05d}.jpg", "image", content) for t, content in enumerate(GOOD_FRAMES)]

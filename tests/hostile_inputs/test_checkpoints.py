@@ -1,4 +1,4 @@
-"""Generated damage to checkpoints: they are read, or rejected in one line."""
+"""Tests that checkpoints with generated damage are either read, or rejected with a short message."""
 
 import shutil
 from pathlib import Path
@@ -42,10 +42,10 @@ def test_checkpoint_files(world, checkpoint_files, data):
     load_or_refuse(root / "x.safetensors", root)
 
 
-@settings(campaign, max_examples=max(EXAMPLES // 6, 1))  # each takes a second
+@settings(campaign, max_examples=max(EXAMPLES // 6, 1))  # each example takes a second
 @given(data=st.data())
 def test_checkpoint_folders(world, checkpoint_files, data):
-    """A file of the folder is damaged or replaced."""
+    """One file in the checkpoint folder is damaged, or replaced by another file of the folder."""
     root = world()
     shutil.copytree(checkpoint_files / "folder", root / "folder")
     members = sorted(path for path in (root / "folder").rglob("*") if path.is_file())

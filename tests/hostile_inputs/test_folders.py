@@ -1,4 +1,4 @@
-"""`evaluate` with generated folders of frames, masks and output folders."""
+"""Tests `evaluate` with generated frame folders, masks and output folders."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.hostile_inputs.files import GOOD_MASKS, folders, make, masks
 
 
 def given_masks() -> st.SearchStrategy[bytes]:
-    """Mostly good."""
+    """Generates masks, most of which are valid."""
     return st.one_of(*[st.sampled_from(GOOD_MASKS)] * 3, masks())
 
 
@@ -54,7 +54,7 @@ def test_a_folder_and_a_mask(world, entries, mask, output, inside, fields):
         given_mask.write_bytes(mask)
     make_output(root / "out", output)
     before = snapshot(root)
-    for _ in range(2):  # the second run starts with the output of the first
+    for _ in range(2):  # the second run finds the output of the first
         done = run(root / "out", custom.get_config(), fields, frames=root / "clip", mask=given_mask)
         check(done, before, root, root / "out")
 

@@ -1,4 +1,4 @@
-"""`evaluate` with generated lists, meta.json and settings."""
+"""Tests `evaluate` with generated lists of sequences, `meta.json` files and settings."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ META = st.one_of(
 
 
 def benchmark(root: Path) -> None:
-    """One valid sequence, `a`, in the layouts of DAVIS and YouTube-VOS."""
+    """Writes a valid sequence, `a`, in the layouts of DAVIS and YouTube-VOS."""
     for frames, annotations in (("JPEGImages/480p", "Annotations/480p"), ("valid/JPEGImages", "valid/Annotations")):
         make(
             root / frames / "a",

@@ -1,17 +1,17 @@
-"""A segmenter of the small model, and its results."""
+"""Helpers that create a `Segmenter` of the small model, run it step by step, and compare results."""
 
 import numpy as np
 
 from hmmn_jax import Segmenter
 from tests.small import SMALL, rectangles, variables
 
-IDS = (3, 255)  # any ids, gaps allowed
+IDS = (3, 255)  # arbitrary ids, with a gap
 MASK = rectangles(IDS)
 LENGTH = 7
 
-# Masks are rounded to float32 in the network. If two programs differ in the last bit of float64, one of a million values is
-# rounded differently, and the difference grows with each frame. An error in the method gives differences that are a thousand
-# times larger.
+# The network rounds masks to float32. If the float64 values of two programs differ in the last bit, one in a million values is
+# rounded to a different float32 number, and the difference grows with each frame. A mistake in the code would cause differences
+# that are a thousand times larger.
 TOLERANCE = 2e-6
 
 
@@ -20,7 +20,7 @@ def make(dtype="float32", **options):
 
 
 def steps(segmenter, frames, masks, **options):
-    """The results of a video, step by step; `masks` by frame number."""
+    """Returns the results of `step` for the frames after the first. `masks` maps frame numbers to given masks."""
     state, results = segmenter.init(frames[0], masks.get(0)), []
     for t in range(1, len(frames)):
         state, result = segmenter.step(state, frames[t], masks.get(t), **options)

@@ -1,4 +1,4 @@
-"""Augmentation of a video, with stubs whose results are known, and once with a network."""
+"""Tests test-time augmentation, mostly with a stub whose results are known, and once with a network."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uin
 
 
 class Known(Segmenter):
-    """Each object has the probability `answer(frame, id)`, `[h,w]`; the background has the rest. Stores its input."""
+    """A stub with known probabilities, which stores the frames that it receives.
+
+    The probability of each object is `answer(frame, id)`, `[h,w]`. The background has the remaining probability.
+    """
 
     def __init__(self, answer):
         self.answer, self.shown = answer, []
@@ -50,7 +53,7 @@ def test_one_view_of_the_frames_as_they_are_changes_nothing():
 
 
 def test_flip_averages_with_the_mirror_image():
-    """The stub finds the object only in the left half, mirrored or not, so the mean is the same everywhere."""
+    """The stub returns 0.9 in the left half of both views and 0.2 in the right half, so the mean is 0.55 everywhere."""
     segmenter = Known(lambda frame, k: np.repeat([0.9, 0.2], WIDTH // 2)[None].repeat(HEIGHT, 0))
     plain, flipped = (
         list(segment_augmented(segmenter, FRAMES, {0: box(1)}, Augmentation(flip=flip))) for flip in (False, True)
@@ -60,7 +63,7 @@ def test_flip_averages_with_the_mirror_image():
 
 
 def test_the_mirrored_view_comes_back_as_it_was():
-    """A stub that finds red pixels gives the same result in both views, at the position in the frame."""
+    """The stub returns the red channel, so the mirrored view must give the same result after it is mirrored back."""
     red = Known(lambda frame, k: frame[..., 0] / 255)
     plain, flipped = (list(segment_augmented(red, FRAMES, {0: box(1)}, Augmentation(flip=flip))) for flip in (False, True))
     for a, b, frame in zip(plain, flipped, FRAMES[1:], strict=True):
@@ -76,7 +79,7 @@ def test_scales_are_averaged_at_the_size_of_the_video():
 
 
 def test_probabilities_are_scaled_before_the_largest_wins():
-    """A row 1, 0 at half the width becomes 1, 3/4, 1/4, 0: sample centres are shifted by a quarter of a pixel."""
+    """A row with the values 1, 0 becomes 1, 3/4, 1/4, 0 when the width is doubled with bilinear interpolation."""
     segmenter = Known(lambda frame, k: np.array([[1.0, 0.0]] * 2))
     found = next(
         segment_augmented(segmenter, np.zeros((2, 4, 4, 3), np.uint8), {0: np.ones((4, 4), np.uint8)}, Augmentation(size=2))
@@ -107,7 +110,7 @@ def test_an_augmentation_that_cannot_be(wrong):
 def test_objects_join_in_every_view_and_what_is_given_stands():
     segmenter = Known(constant(lambda frame, k: {7: 0.6, 3: 0.3, 5: 0.0}[int(k)]))
     tiny = np.zeros((HEIGHT, WIDTH), np.uint8)
-    tiny[0, 0] = 5  # it disappears at half size
+    tiny[0, 0] = 5  # this pixel disappears at half size
     given = {0: box(7), 2: box(3, top=12) + tiny}
     found = list(segment_augmented(segmenter, FRAMES, given, Augmentation(scales=(0.5, 1.0), flip=True)))
     assert [f.ids.tolist() for f in found] == [[0, 7], [0, 7, 3, 5], [0, 7, 3, 5]]

@@ -1,4 +1,7 @@
-"""Memory of many objects: programs process one batch at a time, and only documented arrays grow with the objects."""
+"""Tests the memory use with many objects. Each program processes one batch of objects.
+
+Only the memory banks and a few images grow with the number of objects.
+"""
 
 import jax
 import numpy as np
@@ -8,11 +11,11 @@ from hmmn_jax.inference import Segmenter, compiled
 from tests.small import TINY, variables
 
 HEIGHT, WIDTH, BATCH = 64, 96, 2
-PLANES = 6  # maximum number of float32 images for each object that exist besides the banks
+PLANES = 6  # maximum number of float32 images per object that are in memory in addition to the banks
 
 
 class Watched:
-    """Records the peak of live bytes on the device, and the number of objects per program."""
+    """Records the peak number of bytes in live arrays, and the number of objects in each call of a program."""
 
     def __init__(self, monkeypatch):
         self.most, self.sizes = 0, {"memorize": set(), "match": set(), "decode": set()}
@@ -31,7 +34,7 @@ class Watched:
 
 
 def masks_of(objects):
-    """Stripes of ids with gaps."""
+    """Returns a mask with a vertical stripe for each object. There are gaps between the stripes and between the ids."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint16)
     for k in range(objects):
         ids[:, 4 * k : 4 * k + 3] = 3 * k + 1
@@ -39,7 +42,7 @@ def masks_of(objects):
 
 
 def peak(objects, monkeypatch, **settings):
-    """The peak of live bytes over three frames, bytes of the banks at the end, and the sizes of batches."""
+    """Returns the peak number of live bytes over three frames, the bytes of the banks at the end, and the batch sizes."""
     frames = np.random.default_rng(0).integers(0, 255, (4, HEIGHT, WIDTH, 3), np.uint8)
     segmenter = Segmenter(variables(TINY), TINY, winograd=False, objects_per_batch=BATCH, fused=False, **settings)
     with monkeypatch.context() as patch:
@@ -61,5 +64,5 @@ def test_programs_take_a_batch_of_objects_and_what_grows_is_banks_and_few_images
     assert sizes == sizes2 == {"memorize": {BATCH}, "match": {BATCH}, "decode": {BATCH}}
     bank, image = (banks2 - banks) / (many - few), 4 * HEIGHT * WIDTH
     assert (most2 - most) / (many - few) <= bank + PLANES * image
-    # A limit on memory frames limits the banks from the start.
+    # With a small max_memory_frames, new banks are allocated with fewer slots.
     assert peak(few, monkeypatch, max_memory_frames=1)[1] < banks

@@ -1,4 +1,4 @@
-"""`Segmenter` with other settings and inputs, and its compilation."""
+"""Tests `Segmenter` with various settings and inputs, and tests when its programs are compiled."""
 
 import functools
 import importlib.util
@@ -19,7 +19,7 @@ from tests.small import rectangles, untyped, video
 
 @functools.cache
 def plain():
-    """Two videos in float32, and their results with `step`."""
+    """Returns the frames, the mask and the float32 results of `step` for two videos."""
     videos = [(video(6, seed=seed), mask) for seed, mask in ((1, MASK), (2, np.roll(MASK, 7, axis=0)))]
     return [(frames, mask, steps(make(), frames, {0: mask})) for frames, mask in videos]
 
@@ -36,7 +36,7 @@ def test_two_videos_can_be_interleaved():
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_state_can_be_saved_and_taken_up_again(after):
     (frames, mask, expected), _ = plain()
-    with untyped():  # a saved state has NumPy arrays
+    with untyped():  # a saved state has NumPy arrays, which the type checks reject
         state = make().init(frames[0], mask)
         for t in range(1, after + 1):
             state, _ = make().step(state, frames[t])
@@ -59,12 +59,12 @@ def test_a_step_leaves_its_state_usable_unless_reported_to_donate():
     _, result = segmenter.step(again, frames[4], donate=True)
     assert_same([result], [expected[3]])
     assert all(buffer.is_deleted() for buffer in buffers)
-    _, result = segmenter.step(state, frames[4])  # recomputed with other buffers
+    _, result = segmenter.step(state, frames[4])  # this state has other buffers, which were not donated
     assert_same([result], [expected[3]])
 
 
 def test_a_frame_may_be_encoded_before(monkeypatch):
-    """Results are bit-identical, and a session encodes each frame once for both directions."""
+    """Results with `query` are bit-identical. With its cache, a session encodes each frame once for both directions."""
     (frames, mask, expected), _ = plain()
     segmenter = make()
     state = segmenter.init(frames[0], mask)
@@ -86,7 +86,10 @@ def test_a_frame_may_be_encoded_before(monkeypatch):
 
 
 def test_the_passes_of_a_session_are_its_runs():
-    """Forwards, and backwards on the reversed video, with an annotation whose unknown pixels have probabilities."""
+    """A forward pass gives the results of `step`. A backward pass over the reversed video gives the same results.
+
+    Unknown pixels of an annotation keep the predicted probabilities.
+    """
     (frames, mask, expected), _ = plain()
     forward, backward = Session(make(), frames), Session(make(), list(frames[::-1]))
     forward.annotate(0, mask)
@@ -184,7 +187,7 @@ def test_a_video_of_one_frame_has_no_results(length):
 
 
 def test_run_streams():
-    """At most two frames are read ahead of the yielded result, and none before the first request."""
+    """At most two frames are read ahead of the yielded result. No frame is read before the first result is requested."""
     fetched, frames = [], video(6)
 
     def stream():
@@ -216,9 +219,10 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
     matches, encodings = programs.match._cache_size(), programs.encode_query._cache_size()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        size = 70, 64  # no other test uses this size
+        size = 70, 64  # no other test uses this size, so no program has been compiled for it
         state = watch(video(30, *size), rectangles((1, 2), *size))
-        # Frames 0, 3, ..., 27 are kept. Frames 0 to 21 fill the eight slots of the first bank, so it grows on frame 22.
+        # Frames 0, 3, ..., 27 are kept. Frames 0 to 21 fill the eight slots of the first bank. On frame 23, the bank grows,
+        # because frame 22 needs a slot as the previous frame.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
         assert programs.match._cache_size() - matches == 2 and programs.encode_query._cache_size() - encodings == 1

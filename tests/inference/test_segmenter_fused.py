@@ -1,4 +1,7 @@
-"""A fused segmenter, as on accelerators: three programs per frame, several videos at once, equal results."""
+"""Tests segmenters with fused programs, which are the default on accelerators.
+
+A frame takes three programs. Results equal those without fused programs. Several videos can be segmented at once.
+"""
 
 import jax
 import numpy as np
@@ -17,9 +20,9 @@ def make(config=PLAIN, dtype="float32", **options):
 
 
 def trace(segmenter, state, frame):
-    """The names of the programs that a step starts, in order, and its result. Nothing is computed.
+    """Returns the names of the programs that a step starts, in order, and the shapes of its result.
 
-    An operation outside of a program is listed as a program.
+    Nothing is computed. An operation outside of a program is listed like a program.
     """
     leaves, tree = jax.tree.flatten(state)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
@@ -57,7 +60,10 @@ def test_by_default_all_but_a_cpu_is_fused():
 
 
 def test_results_are_those_of_single_programs(x64, monkeypatch):
-    """Two objects, one of which starts later; banks that grow from 2 to 4 slots and become full; loops of known length."""
+    """A second object starts later. The bank of the first object grows from 2 to 4 slots and then drops a frame.
+
+    The loops have a known length, as on GPUs.
+    """
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     frames, mask, masks = video(5, *SIZE), rectangles((3,), *SIZE), {2: rectangles((0, 7), *SIZE)}
     options = {"config": TINY, "dtype": "float64", "max_memory_frames": 2}
@@ -85,7 +91,10 @@ def test_results_are_those_of_single_programs(x64, monkeypatch):
     ],
 )
 def test_videos_together_equal_each_alone(x64, monkeypatch, masks, fused):
-    """Different ids, and a video that ends before the others. A single video with one object uses the fused programs."""
+    """The videos have different ids, and one video ends before the others.
+
+    With `fused`, a single video with one object uses the fused programs, too.
+    """
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     segmenter = make(TINY, "float64", fused=fused)
     videos = [video(length, *SIZE, seed) for seed, length in enumerate((3, 2, 3))]

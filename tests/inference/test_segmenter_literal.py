@@ -1,4 +1,4 @@
-"""`Segmenter` against a loop over `HMMN.memorize` and `HMMN.segment`."""
+"""Tests that `Segmenter` gives the same results as a loop over `HMMN.memorize` and `HMMN.segment`."""
 
 import functools
 
@@ -14,7 +14,7 @@ from tests import oracles
 from tests.inference.runs import IDS, LENGTH, MASK, TOLERANCE, assert_same, make, steps
 from tests.small import SMALL, rectangles, variables, video
 
-# The loop: every object separately, memories joined explicitly, masks computed in NumPy. Float64.
+# The loop segments each object separately in float64, concatenates the memories explicitly, and computes masks in NumPy.
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -23,14 +23,17 @@ def apply(method, values, *args):
 
 
 def memorize(values, frame, probs, channel):
-    """The memory of one object. The other objects are merged: their probability is the clipped sum."""
+    """Computes the memory of one object. The probabilities of all other objects are added and clipped."""
     others = np.clip(np.delete(probs[1:], channel - 1, axis=0).sum(0), 0, 1)
     three = np.stack([probs[0], probs[channel], others])[None]
     return jax.tree.map(lambda x: x[:, :1], apply("memorize", values, frame[None], jnp.asarray(three)))
 
 
 def give(probs, ids, mask):
-    """Given pixels are one-hot; other pixels keep the prediction."""
+    """Sets the probabilities of the given pixels to one-hot values. Pixels with the id 0 keep the prediction.
+
+    Returns the probabilities, the ids of all channels, and the new ids.
+    """
     new = [k for k in np.unique(mask) if k != 0 and k not in ids]
     ids = [*ids, *new]
     probs = np.concatenate([probs, np.zeros((len(new), *mask.shape))]) * (mask == 0)
@@ -41,7 +44,7 @@ def give(probs, ids, mask):
 
 
 def literal(frames, masks, mem_every, max_memory_frames=None):
-    """Yields (mask, probs, logits) of each frame after the first; `masks` by frame number."""
+    """Yields (mask, probs, logits) for each frame after the first. `masks` maps frame numbers to given masks."""
     values = variables(SMALL, "float64")
     probs, ids, objects = np.ones((1, *frames.shape[1:3])), [0], []
     if 0 in masks:
@@ -53,7 +56,7 @@ def literal(frames, masks, mem_every, max_memory_frames=None):
             previous = memorize(values, frames[t - 1], probs, channel)
             memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), *one["kept"], previous)
             centres = one["centres"]
-            if centres is not None:  # the centres of the previous frame are not read
+            if centres is not None:  # the zeros are for the previous frame, whose centres are not used
                 centres = jnp.concatenate([centres, jnp.zeros_like(centres[:, :, :1])], axis=2)
             out = apply("segment", values, frames[t][None], bank_of(memory, centres))
             p.append(jax.nn.sigmoid(out.logits[0, 1]))

@@ -1,4 +1,4 @@
-"""Paths in buckets: which paths are accepted, error messages, and reading and writing files."""
+"""Tests paths in buckets: which paths are accepted, the error messages, and reading and writing files."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ from tests.buckets import UnreachableBucket, serving
 
 
 def refusal(path, kind=DataError, **options):
-    """The error message for a path, which begins with the path."""
+    """Returns the error message for a path. The message must be one line that begins with the path."""
     with pytest.raises(kind) as caught:
         user_path(path, **options)
     assert str(caught.value).startswith(f"{os.fspath(path)}: ") and "\n" not in str(caught.value)
@@ -76,7 +76,7 @@ def test_a_scheme_whose_package_is_missing(monkeypatch, scheme, package):
         raise ImportError(f"Please install {name}")
 
     monkeypatch.setattr(fsspec, "get_filesystem_class", absent)
-    assert "in a bucket" in refusal(f"{scheme}://b/x")  # first, because installing the package would not help
+    assert "in a bucket" in refusal(f"{scheme}://b/x")  # reported first, because installing the package would not help
     assert refusal(f"{scheme}://b/x", buckets=True).endswith(f"{package}, which cannot be imported. Run pip install {package}")
 
 
@@ -85,7 +85,7 @@ def test_a_local_file_with_the_name_of_a_url(tmp_path, monkeypatch):
     for name in ("http:/host/x", "gs:/b/run"):
         Path(name).mkdir(parents=True)
     assert user_path("http://host/x").is_dir()
-    assert user_path("gs:/b/run").is_dir()  # version 0.1 wrote to this folder
+    assert user_path("gs:/b/run").is_dir()  # version 0.1 wrote to this folder instead of gs://b/run
 
 
 def test_a_path_in_a_bucket(bucket):

@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Tests that files are written atomically."""
 
 import errno
 import os
@@ -63,7 +63,7 @@ def test_neither_a_folder_is_overwritten_nor_a_file_taken_for_a_folder(tmp_path)
 
 def test_names_too_long_for_files_made_from_them():
     assert check_name("a" * 240, "list.txt") == "a" * 240
-    assert check_name("\udcff" * 240, "list.txt") == "\udcff" * 240  # each character is one byte that is not UTF-8
+    assert check_name("\udcff" * 240, "list.txt") == "\udcff" * 240  # each character stands for a byte that is not UTF-8
     for name in ("a" * 241, "\u00e9" * 121):
         with pytest.raises(DataError, match=r"list\.txt: .*has 24[12] bytes.* Rename the sequence"):
             check_name(name, "list.txt")

@@ -1,4 +1,7 @@
-"""One process holds a folder: on one machine with a lock, between machines with heartbeats."""
+"""Tests that only one process owns a folder.
+
+Locks exclude processes on the same machine, and heartbeats exclude processes on other machines.
+"""
 
 import json
 import os
@@ -29,7 +32,7 @@ def hold(folder, **options):
 
 
 def leave(folder, age=0.0, **changes):
-    """The files of an owner, `age` seconds after its last heartbeat."""
+    """Writes the owner file of another process, whose last heartbeat was `age` seconds ago."""
     path = owner_path(folder / "lock")
     path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
@@ -64,10 +67,10 @@ def test_a_second_process_is_rejected_until_the_first_is_killed(tmp_path):
 @pytest.mark.parametrize(
     "dead",
     [
-        {"age": 0.0},  # this machine, whose lock is free
-        {"age": 0.0, "host": "container"},  # this machine under another name
+        {"age": 0.0},  # an owner on this machine, where the lock is free
+        {"age": 0.0, "host": "container"},  # this machine (same boot id) under another name
         {"age": 70.0, "host": "elsewhere", "boot": "other"},
-        {"age": 70.0, "boot": "before"},  # this machine, started again
+        {"age": 70.0, "boot": "before"},  # this machine before a reboot
     ],
 )
 def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
@@ -80,7 +83,7 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
 
 @pytest.mark.parametrize("living", [{"host": "elsewhere", "boot": "other"}, {"boot": "other"}])
 def test_an_owner_that_lives_on_another_machine_is_respected(tmp_path, living):
-    """Two machines may have the same name, so the boot id is compared."""
+    """Two machines may have the same name, so boot ids are compared instead of names."""
     leave(tmp_path, 10.0, **living)
     message = r"process 4711 on .*, whose last heartbeat was 1\d s ago. Without a heartbeat, it is considered dead after 60 s"
     with pytest.raises(ConfigError, match=message):
@@ -152,7 +155,7 @@ def test_a_file_of_the_lock_s_name_keeps_its_bytes(tmp_path):
 
 @pytest.mark.parametrize(("pid", "refused"), [(os.getppid(), True), (2**22 + 1, False)])
 def test_a_file_system_without_locks(tmp_path, monkeypatch, pid, refused):
-    """Without locks, process ids are compared. If the id is in use, the heartbeat shows whether its process is the owner."""
+    """Without locks, an owner is considered dead if no process has its id, or if its last heartbeat is old."""
     monkeypatch.setattr(guard, "_try_lock", lambda file: None)
     leave(tmp_path, 10.0, pid=pid)
     if refused:
@@ -187,7 +190,7 @@ def test_a_folder_is_given_back_before_the_process_is_ended(tmp_path):
     with hold(tmp_path):
         guard.release_all()
         assert not path.exists()
-        leave(tmp_path)  # another process takes the lock before the block ends
+        leave(tmp_path)  # another process becomes the owner before the block ends
     assert read_owner(path)["id"] == "other"
     guard.release_of(tmp_path / "lock", 4712)
     assert path.exists()

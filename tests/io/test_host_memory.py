@@ -1,4 +1,4 @@
-"""Free memory and peak memory of a machine."""
+"""Tests the functions that measure the free memory of the machine and the peak memory of the process."""
 
 import importlib.util
 import sys
@@ -20,7 +20,7 @@ def test_the_peak_is_what_was_held():
 
 
 def test_without_the_module_resource_as_on_windows(monkeypatch):
-    monkeypatch.setitem(sys.modules, "resource", None)  # importing it raises an error
+    monkeypatch.setitem(sys.modules, "resource", None)  # makes `import resource` raise an error
     spec = importlib.util.spec_from_file_location("host_memory_elsewhere", host_memory.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def test_without_the_module_resource_as_on_windows(monkeypatch):
 
 
 def test_no_other_module_imports_resource():
-    """(tests/test_house.py tests that all modules can be imported without it.)"""
+    """See also tests/test_house.py, which tests that all modules can be imported without `resource`."""
     paths = [*(ROOT / "hmmn_jax").rglob("*.py"), *ROOT.glob("*.py")]
     found = {path.relative_to(ROOT).as_posix() for path in paths if "resource" in imported(path)}
     assert found == {"hmmn_jax/io/host_memory.py"}

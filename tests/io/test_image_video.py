@@ -1,4 +1,4 @@
-"""Image files as frames: reading by index, and 16-bit images."""
+"""Tests videos made of image files: reading frames by index, 16-bit images, and pages of a TIFF."""
 
 import pickle
 import struct

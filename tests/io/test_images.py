@@ -1,4 +1,4 @@
-"""Images and masks of many kinds, written by Pillow and read."""
+"""Tests reading images and masks of many kinds, most of which are written with Pillow."""
 
 import errno
 import os
@@ -55,7 +55,7 @@ class TestReadImage:
 
     def test_exif_turns_it_upright(self, tmp_path):
         exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was rotated: row 0 is the right side
+        exif[0x0112] = 6  # the camera was rotated, so row 0 of the file is the right side of the picture
         path = save(tmp_path / "a.png", COLOURS, exif=exif)
         np.testing.assert_array_equal(read_image(path), np.rot90(COLOURS, -1))
 
@@ -103,7 +103,7 @@ class TestReadImage:
 class TestReadMask:
     def test_indexed_grey_and_sixteen_bit_hold_ids(self, tmp_path):
         indexed = Image.fromarray(IDS)
-        indexed.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])  # for any palette, the index is the id, not the colour
+        indexed.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])  # an arbitrary palette; the ids are the indices, not the colours
         for name, image in (("p", indexed), ("p2", indexed), ("l", IDS), ("i", IDS.astype(np.uint16))):
             mask = read_mask(save(tmp_path / f"{name}.png", image, **({"bits": 2} if name == "p2" else {})))
             assert mask.dtype == np.uint8
@@ -153,7 +153,7 @@ class TestReadMask:
             image.putpalette([value for colour in colours for value in colour])
             return save(tmp_path / "a.png", image)
 
-        swapped = indexed((128, 0, 0), (0, 0, 0), (0, 128, 0))  # 1 is background
+        swapped = indexed((128, 0, 0), (0, 0, 0), (0, 128, 0))  # index 1 is black, and therefore background
         np.testing.assert_array_equal(read_ids(swapped), [[1, 0, 0], [2, 2, 1]])
         np.testing.assert_array_equal(read_ids(swapped, "ids"), IDS)
         np.testing.assert_array_equal(read_mask(indexed((255, 255, 255), (0, 0, 0), (0, 0, 0))), [[1, 0, 0], [0, 0, 1]])
@@ -217,7 +217,7 @@ class TestValuesOfAMask:
         few.putpalette(ramp.tobytes())
         path = save(tmp_path / "few.png", few)
         np.testing.assert_array_equal(read_ids(path, check_levels=True), np.asarray(few))
-        for id_ in (7, 56):  # grey in the palette of DAVIS, 56 below 128
+        for id_ in (7, 56):  # ids with a grey colour in the DAVIS palette; the grey level of id 56 is below 128
             write_mask(tmp_path / "davis.png", np.array([[0, id_]], np.uint8))
             np.testing.assert_array_equal(read_ids(tmp_path / "davis.png", "threshold", check_levels=True), [[0, id_]])
         write_mask(tmp_path / "colour.png", np.asarray(Image.open(smooth)))
@@ -242,14 +242,14 @@ def test_settle_ids(ids, settled):
 
 def test_255_is_settled_for_a_whole_video():
     empty, only, void = (np.array([[0, value]], np.uint8) for value in (0, 255, 3))
-    gone = np.array([[0, 255]], np.uint8)  # the object has disappeared, but void remains
+    gone = np.array([[0, 255]], np.uint8)  # the object has disappeared, and 255 is void
     assert is_binary([only, empty]) and not is_binary([void, gone])
     np.testing.assert_array_equal(settle_ids(gone, binary=False), [[0, 0]])
     np.testing.assert_array_equal(settle_ids(only, binary=True), [[0, 1]])
 
 
 def grey_png(bits, values):
-    """A PNG of one row of grey values of fewer than eight bits, which Pillow does not write."""
+    """Encodes one row of grey values with fewer than eight bits as a PNG. Pillow does not write 2-bit and 4-bit grey."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Headers of frames: sizes, pages, orientation, masks among them."""
+"""Tests the inspection of frame files: size, number of pages, orientation, and masks mixed with the frames."""
 
 import struct
 import zlib

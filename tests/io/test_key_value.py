@@ -1,4 +1,4 @@
-"""The only module that uses a private module of JAX, and the functions that it uses."""
+"""Tests that only `key_value` uses private modules of JAX, and that these modules still have what `key_value` uses."""
 
 import socket
 import subprocess

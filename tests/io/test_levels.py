@@ -1,4 +1,4 @@
-"""Smoothed masks are distinguished from masks of ids, with generated masks of each kind."""
+"""Tests that smoothed masks are distinguished from masks of ids. The masks of both kinds are generated."""
 
 import io
 
@@ -12,7 +12,7 @@ RESAMPLING = Image.Resampling
 
 
 def draw(*shapes, scale=1, height=64, width=96):
-    """Shapes are (kind, box, value), as in ImageDraw."""
+    """Draws shapes, which are tuples (kind, box, value). The kind is the name of a method of `ImageDraw`."""
     image = Image.new("L", (width * scale, height * scale))
     pen = ImageDraw.Draw(image)
     for kind, box, value in shapes:
@@ -73,7 +73,7 @@ def lines(width):
 
 
 def ringed(ids):
-    """Ids with a border of void, one pixel wide."""
+    """Adds a border of void (255), one pixel wide, around the objects."""
     padded = np.pad(ids > 0, 1)
     near = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
     return np.where(near & (ids == 0), np.uint8(255), ids)

@@ -1,18 +1,19 @@
-"""Files are only opened, written, moved and deleted in `hmmn_jax/io`, which handles paths in buckets."""
+"""Tests that files are opened, written, moved and deleted only in `hmmn_jax/io`, which handles paths in buckets."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# These folders only handle local paths. They call functions of `os.path` that return False instead of raising an error.
+# These folders are not checked, because they only handle local paths. They call functions of `os.path`, such as `isfile`, that
+# return False instead of raising an error.
 NOT_YET = ("datasets",)
 MODULES = {"fcntl", "glob", "msvcrt", "shutil", "tempfile"}
-OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # names that other modules may use
+OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # members of `os` that all modules may use
 METHODS = {"hardlink_to", "open", "rename", "rmdir", "rmtree", "symlink_to", "touch", "write_bytes", "write_text"}
-CALLS = {"open", "Path", "PosixPath"}  # Path("gs://b/x") is the local folder gs:/b/x
+CALLS = {"open", "Path", "PosixPath"}  # Path("gs://b/x") would be the local path gs:/b/x
 EXCEPTIONS = {
-    "hmmn_jax/cli/program.py": {"os._exit", "os.devnull", "os.dup2", "os.open", "os.O_WRONLY"},  # output after `| head`
-    "hmmn_jax/cli/supervisor.py": {  # processes, and the pipe between them
+    "hmmn_jax/cli/program.py": {"os._exit", "os.devnull", "os.dup2", "os.open", "os.O_WRONLY"},  # for output to a closed pipe
+    "hmmn_jax/cli/supervisor.py": {  # starts a process, and reads its errors from a pipe
         *(
             "os._exit",
             "os.close",
@@ -30,17 +31,17 @@ EXCEPTIONS = {
     "hmmn_jax/cli/together.py": {"os._exit"},
     "hmmn_jax/evaluation/protocols/mose2.py": {".open"},  # opens an image
     "hmmn_jax/session/pictures.py": {".open"},  # opens an archive
-    # Sessions and projects are in local folders.
+    # Sessions and projects are always in local folders.
     "hmmn_jax/session/store.py": {".open", "os.SEEK_END"},
     "hmmn_jax/paint/folder.py": {".open", "Path"},
     "hmmn_jax/paint/opening.py": {"Path"},
-    "hmmn_jax/paint/app.py": {"Path"},  # files of the package
+    "hmmn_jax/paint/app.py": {"Path"},  # a folder of the package
     "hmmn_jax/paint/server.py": {".open"},  # opens a browser
 }
 
 
 def found_in(source: str) -> set[str]:
-    """Finds the calls in a module that belong in `hmmn_jax/io`."""
+    """Returns the names of imports, attributes and calls in a module that are only allowed in `hmmn_jax/io`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         match node:

@@ -1,4 +1,4 @@
-"""Packed arrays are unpacked unchanged, from memory or from files. Files are removed with the last reference."""
+"""Tests that packed arrays are unpacked unchanged from memory and from files, and that unused files are removed."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""The palette, against known entries of PASCAL VOC and DAVIS."""
+"""Tests the DAVIS palette, which is also the palette of PASCAL VOC, by comparison with known entries."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Shared values of processes, with threads as processes and a dict as the coordination service."""
+"""Tests how processes exchange values and end together.
+
+Threads replace the processes, and a dict replaces the coordination service.
+"""
 
 import json
 import threading
@@ -45,7 +48,7 @@ def store(monkeypatch):
 
 
 def each(call):
-    """The result or the error of `call` in each process."""
+    """Calls `call` in each process. Returns the result or the error of each process."""
     found = {}
 
     def run(index):
@@ -62,7 +65,7 @@ def each(call):
 
 def test_all_get_what_the_first_makes(store):
     def make():
-        time.sleep(0.2)  # longer than the timeout of a request
+        time.sleep(0.2)  # longer than POLL_SECONDS, the timeout of a request
         return {"step": 7}
 
     assert each(lambda i: peers.from_first("a", make)) == [{"step": 7}] * COUNT
@@ -90,7 +93,7 @@ def test_one_process_agrees_with_itself():
 
 @pytest.fixture
 def watched(store, monkeypatch):
-    """The watch of process 1, its reports and its exit codes."""
+    """Yields the `Watch` of process 1, a list of the `End` tuples that it reports, and a list of its exit codes."""
     monkeypatch.setattr(peers, "_index", lambda: 1)
     told, codes = [], []
     monkeypatch.setattr(peers.os, "_exit", codes.append)

@@ -1,4 +1,4 @@
-"""Records: only files that a run wrote are replaced and deleted, even if a process is killed at any point."""
+"""Tests that a run replaces and deletes only files in its record, even if a process is killed at any point."""
 
 import errno
 import hashlib
@@ -24,7 +24,7 @@ def load(root):
 
 
 def publish(root, about=None, **contents):
-    """Publishes files; `__` in a name stands for a folder."""
+    """Publishes files with the given contents. In the names of arguments, `__` stands for the `/` of a path."""
     with staging_folder(root / "unfinished") as staged:
         for name, text in contents.items():
             path = staged / name.replace("__", "/")
@@ -59,7 +59,7 @@ def test_the_same_in_a_bucket(bucket):
     root = as_path("gs://b/run")
     publish(root, {"inputs": "x"}, masks__a="1", movies__b="2", c="3")
     assert load(root).is_whole({"inputs": "x"}) and not load(root).is_whole({"inputs": "y"})
-    md5 = f"md5:{hashlib.md5(b'1').hexdigest()}"  # the digest that Cloud Storage lists
+    md5 = f"md5:{hashlib.md5(b'1').hexdigest()}"  # Cloud Storage lists this digest for each file
     assert load(root).files["masks/a"] == [hashlib.sha256(b"1").hexdigest(), md5]
     publish(root, masks__a="new", c="3")
     assert sorted(objects(root)) == ["c", "masks/a", "record.json"] and (root / "masks/a").read_text() == "new"
@@ -124,7 +124,7 @@ def test_a_file_in_place_of_a_folder_and_a_link_are_in_the_way(tmp_path):
 
 @pytest.mark.parametrize("step", range(6))
 def test_at_every_stop_the_next_run_owns_what_is_there(tmp_path, monkeypatch, step):
-    """A replacement of two files and a deletion fails at each step in turn, and is then repeated."""
+    """Replaces two files and deletes a third. One of the steps fails, and the update is then repeated."""
     publish(tmp_path, a="old", b="old", c="old")
     (tmp_path / "notes").write_text("the user's")
     done = []

@@ -1,4 +1,4 @@
-"""A folder that all processes must share."""
+"""Tests the check that all processes share one folder."""
 
 import pytest
 
@@ -11,7 +11,10 @@ from hmmn_jax.io.shared_folder import require_shared
 
 @pytest.mark.parametrize("boot", ["same", "other"])
 def test_a_folder_that_is_another_in_another_process(tmp_path, monkeypatch, boot):
-    """Process 1 has an empty folder of the same name. On another machine, process 1 first waits for the network drive."""
+    """Process 1 has another folder with the same name, which is empty.
+
+    If process 1 runs on another machine, it first waits, because new files may appear late on a network drive.
+    """
     waited = []
     monkeypatch.setattr(module.time, "sleep", waited.append)
     monkeypatch.setattr(module, "_SEEN_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""Local copies of inputs in buckets: complete, reused, and never in place of files of a user."""
+"""Tests local copies of inputs in buckets. Copies are complete and reused, and never replace the files of a user."""
 
 import pytest
 
@@ -20,14 +20,14 @@ def remote(bucket):
 
 
 def test_a_folder_is_copied_once_and_changes_follow(remote, bucket, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(staging, "_PART", 4)  # so that files come in several parts
+    monkeypatch.setattr(staging, "_PART", 4)  # so that copied files are recorded in several parts
     with Stage(tmp_path) as stage:
         copy = stage.fetch(remote)
     assert copy == tmp_path / "gs/b/set" and files(copy) == {"a": b"one", "deep/b": b"two", "deep/c": b"three"}
     assert "3 files (0.0 MB) are being copied to" in capsys.readouterr().err
 
     with monkeypatch.context() as patch, Stage(tmp_path) as stage:
-        patch.setattr(staging, "download", None)  # nothing is copied a second time
+        patch.setattr(staging, "download", None)  # another download would raise an error
         assert stage.fetch(remote) == copy
     bucket.pipe("gs://b/set/a", b"new")
     bucket.rm("gs://b/set/deep/c")

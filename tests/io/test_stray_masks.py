@@ -1,4 +1,4 @@
-"""Masks among frames in each format and with different names, and frames that look like masks."""
+"""Tests that masks among frames are detected in each format and with any name, and that similar frames are accepted."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,8 @@ def test_names_unlike_the_others_are_reported(tmp_path):
     assert notes.lines() == [f"some frames have unusual names: 1 frame ({cover})"]
     other = tmp_path / "a.jpg"
     other.write_bytes(paths[3].read_bytes())
-    for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):  # three frames, or no name pattern that most frames share
+    # Nothing is reported for only three frames, or if no name pattern occurs in more than half of the frames.
+    for few in ([cover, *paths[1:3]], [cover, other, *paths[1:3]]):
         notes = Notes()
         inspect_frames(few, notes)
         assert notes.lines() == []

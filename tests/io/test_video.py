@@ -1,4 +1,4 @@
-"""All kinds of videos: frames read by index, in any order, equal those of one iteration."""
+"""Tests videos from folders, multi-page images and arrays. Frames are read by index in any order, and by iteration."""
 
 import pickle
 

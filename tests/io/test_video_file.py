@@ -1,4 +1,4 @@
-"""Video files made with PyAV: each frame read by index, against the same frame of a sequential decode."""
+"""Tests video files written with PyAV. Frames that are read by index are compared with frames decoded in order."""
 
 import contextlib
 import os
@@ -18,12 +18,12 @@ from hmmn_jax.io.video_file import VideoFile, open_video
 
 av = pytest.importorskip("av")
 COUNT = 26
-H264 = {"g": "8", "bf": "3", "x264-params": "scenecut=0:b-adapt=0"}  # groups of 8 frames, each with B-frames
+H264 = {"g": "8", "bf": "3", "x264-params": "scenecut=0:b-adapt=0"}  # groups of pictures with 8 frames each, including B-frames
 OPEN = H264 | {"x264-params": "scenecut=0:b-adapt=0:open-gop=1"}
 
 
 def greys(count=COUNT, height=32, width=48):
-    """Frames with a grey level that increases, and a darker column that moves to the right."""
+    """Returns frames whose grey level increases, with a darker bar that moves to the right."""
     frames = np.empty((count, height, width, 3), np.uint8)
     frames[:] = np.linspace(60, 240, count).astype(np.uint8)[:, None, None, None]
     for i, frame in enumerate(frames):
@@ -32,7 +32,7 @@ def greys(count=COUNT, height=32, width=48):
 
 
 def write_film(path, frames, codec="libx264", options=None, pixel_format="yuv420p", stamps=None, rate=10, metadata=None):
-    """Encodes frames; `stamps` are their times in hundredths of a second, ten apart by default."""
+    """Encodes frames. `stamps` are their times in hundredths of a second. By default, the frame rate is constant."""
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -49,7 +49,7 @@ def write_film(path, frames, codec="libx264", options=None, pixel_format="yuv420
 
 
 def turn(path, a, b, c, d):
-    """Writes the display matrix into the header of an MP4."""
+    """Writes a display matrix, which rotates or mirrors the frames, into the header of an MP4 file."""
     content = bytearray(path.read_bytes())
     entries = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
     struct.pack_into(">9i", content, content.index(b"tkhd") + 44, *entries)
@@ -139,7 +139,7 @@ class TestSeeking:
         for i in (20, 9, 10, 12, 2, 17):
             video[i]
         assert len(opened) == 1 and len(decoded) <= 5 + 2 + 1 + 2 + 3 + 2
-        video[16], video[15]  # frames that were just decoded
+        video[16], video[15]  # frame 16 is cached, and frame 15 requires decoding 8 frames
         assert len(opened) == 1 and len(decoded) <= 15 + 8
 
     @pytest.mark.parametrize("length", [1, 6, 10, 100])
@@ -159,7 +159,7 @@ class TestSeeking:
         for t, frame in zip(range(COUNT - 2, 1, -1), video.backwards(2, COUNT - 1), strict=True):
             assert frame.tobytes() == frames[t].tobytes()
         chunks = -(-(COUNT - 3) // length)
-        assert len(decoded) <= COUNT - 3 + 7 * chunks  # groups of 8: at most 7 frames before the first of a chunk
+        assert len(decoded) <= COUNT - 3 + 7 * chunks  # up to 7 frames precede a chunk in its group of 8
         with pytest.raises(IndexError):
             next(video.backwards(COUNT, COUNT + 1))
 
@@ -217,12 +217,13 @@ class TestVideoFile:
             np.testing.assert_allclose(np.mean(frames, (1, 2, 3)), greys(20).mean((1, 2, 3)), atol=4)
 
     def test_colours_are_of_the_standard_that_the_video_file_names(self, tmp_path):
-        """Pure blue is encoded with the weights of BT.601. If the file is tagged BT.709, it is decoded as another colour."""
+        """Pure blue is encoded with the weights of BT.601. If the file is tagged as BT.709, the decoded colour differs."""
         frames = np.full((3, 32, 48, 3), (0, 0, 255), np.uint8)
         plain = VideoFile(write_film(tmp_path / "a.mp4", frames))[1]
         np.testing.assert_allclose(plain[8, 8].astype(int), (0, 0, 255), atol=3)
         tagged = VideoFile(write_film(tmp_path / "b.mp4", frames, options={"colorspace": "bt709"}))[1]
-        # Y' = 41 and Cb = 240, Cr = 110 by 601; by 709: R = 1.164 (41 - 16) + 1.793 (110 - 128), and so on.
+        # BT.601 encodes pure blue as Y' = 41, Cb = 240 and Cr = 110. BT.709 decodes R = 1.164 (41 - 16) + 1.793 (110 - 128),
+        # which is clipped to 0. G and B are decoded with similar formulas.
         np.testing.assert_allclose(tagged[8, 8].astype(int), (0, 15, 255), atol=3)
 
     def test_one_may_stop_early(self, tmp_path):
@@ -255,7 +256,7 @@ class TestVideoFile:
     def test_what_cannot_be_decoded(self, tmp_path, content):
         path = write_film(tmp_path / "a.mp4", greys(5))
         whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2] if content is None else content)  # the index of an MP4 is at the end
+        path.write_bytes(whole[: len(whole) // 2] if content is None else content)  # half of an MP4 lacks the index at the end
         with pytest.raises(DataError) as caught:
             VideoFile(path)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
@@ -286,7 +287,7 @@ class TestVideoFile:
 
     def test_a_name_that_is_no_text(self, tmp_path):
         path = write_film(tmp_path / "a.mp4", greys(3))
-        with contextlib.suppress(OSError):  # raised by file systems that only accept UTF-8
+        with contextlib.suppress(OSError):  # file systems that only accept UTF-8 raise OSError
             os.rename(path, strange := os.fsencode(tmp_path) + b"/\xff.mp4")
             assert len(VideoFile(os.fsdecode(strange))) == 3
 

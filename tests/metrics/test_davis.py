@@ -1,4 +1,4 @@
-"""Scores of sequences in memory: which frames and ids are scored, and statistics of their values."""
+"""Tests the DAVIS scores of sequences in memory: which frames and ids are scored, and the mean, recall and decay."""
 
 from pathlib import Path
 
@@ -20,7 +20,10 @@ def test_statistics_of_the_official_toolkit(case):
 
 
 def test_decay_beyond_255_frames():
-    """The official tool stores the edges of bins in 8 bits. Bins of 1001 frames are 0..250 and 750..1000."""
+    """The official tool stores bin edges in 8 bits, so they overflow in long videos. Here they do not overflow.
+
+    With 1001 frames, the first bin is frames 0 to 250, and the last bin is frames 750 to 1000.
+    """
     assert statistics(np.linspace(1, 0, 1001)).decay == pytest.approx(0.875 - 0.125, abs=1e-12)
 
 
@@ -29,7 +32,7 @@ def test_decay_beyond_255_frames():
     [
         ([0.3], 0),
         ([0.9, 0.1], 0.9 - 0.1),
-        ([0.9, 0.5, 0.1], (0.9 + 0.5) / 2 - 0.1),  # halves are rounded up: the last bin starts at the last frame
+        ([0.9, 0.5, 0.1], (0.9 + 0.5) / 2 - 0.1),  # the edges 0.5 and 1.5 are rounded up, so the last bin has one frame
         ([1, 0.5, 0.4, 0], (1 + 0.5) / 2 - (0.4 + 0) / 2),
         ([0, 0, 0.5, 1, 1], -1),
     ],
@@ -62,15 +65,15 @@ def test_first_and_last_frame_are_left_out():
 
 def test_objects_are_those_of_the_first_annotation():
     truth = boxes()
-    truth[0][truth[0] == 1] = 0  # ids 1 and 2 are scored nevertheless, as in the official tool
-    truth[2:, 0, 0] = 3  # starts later, so it is not scored
+    truth[0][truth[0] == 1] = 0  # as in the official tool, id 1 is scored because the larger id 2 occurs here
+    truth[2:, 0, 0] = 3  # object 3 starts later, so it is not scored
     scores = score_sequence(boxes(), truth)
     assert scores.j.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_void_is_background_on_both_sides():
     truth, pred = boxes(), boxes()
-    truth[:, 2:5, 2:8] = 255  # half of object 1, so half of the prediction is wrong
+    truth[:, 2:5, 2:8] = 255  # void covers half of object 1, so half of its prediction is wrong
     pred[:, 12:16, 10:30] = 255
     assert score_sequence(pred, truth).j.tolist() == [[0.5] * 3, [0.5] * 3]
 

@@ -1,4 +1,4 @@
-"""J and F of single frames, against figures of the official toolkit and against loops over pixels."""
+"""Tests J and F of single frames by comparison with results of the official toolkit and with loops over pixels."""
 
 import itertools
 from pathlib import Path
@@ -28,7 +28,10 @@ def j_by_loops(pred, truth):
 
 
 def boundary_by_loops(mask):
-    """Pixels that differ from a neighbour right, below or diagonally below (last row: only right; last column: only below)."""
+    """Returns the pixels that differ from the neighbour to the right, below, or diagonally below.
+
+    The last row is compared only with neighbours to the right, and the last column only with neighbours below.
+    """
     height, width = mask.shape
     found = []
     for y, x in itertools.product(range(height), range(width)):
@@ -44,7 +47,7 @@ def boundary_by_loops(mask):
 
 
 def share_found(boundary, other, radius):
-    """The fraction of boundary pixels with a pixel of the other boundary inside the disk."""
+    """Returns the fraction of pixels of `boundary` that are at most `radius` pixels away from the other boundary."""
     distances = np.hypot(*(np.array(boundary)[:, None] - np.array(other)).transpose(2, 0, 1))
     return (distances <= radius).any(axis=1).mean()
 
@@ -63,7 +66,7 @@ def f_by_loops(pred, truth, radius):
 
 
 def blobs(rng, height, width, objects):
-    """Ids of overlapping rectangles, with some speckle."""
+    """Returns a mask of overlapping rectangles, one per object, in which some single pixels have random ids."""
     ids = np.zeros((height, width), np.uint8)
     for k in range(1, objects + 1):
         top, left = rng.integers(0, height), rng.integers(0, width)
@@ -72,7 +75,8 @@ def blobs(rng, height, width, objects):
     return np.where(speckle, rng.integers(0, objects + 1, ids.shape), ids).astype(np.uint8)
 
 
-# A word holds 64 columns. The radii are 1, 2 and 3.
+# Masks are packed into words of 64 columns, so some widths are close to multiples of 64. The tolerance of F is 1 to 3
+# pixels.
 @pytest.mark.parametrize(
     ("height", "width"), [(1, 1), (1, 70), (9, 63), (17, 64), (8, 65), (130, 1), (5, 129), (3, 200), (12, 256)]
 )
@@ -89,7 +93,10 @@ def test_loops_agree(height, width):
 
 @pytest.mark.parametrize("radius", [2, 5, 8, 9, 11, 12, 13, 18])
 def test_loops_agree_along_the_edges_of_the_frame(radius):
-    """Few pixels at the edge, whose disks are cropped, against many pixels nearby, which detect holes in the disks."""
+    """Compares a mask of a few pixels at the edges with a mask of many pixels near the edges.
+
+    The edges crop the disks around the few pixels. With many pixels, holes in the disks would change F.
+    """
     rng = np.random.default_rng(radius)
     height, width = 2 * radius, radius * 125 - 5
     few, many = np.zeros((2, height, width), bool)
@@ -105,7 +112,7 @@ def test_loops_agree_along_the_edges_of_the_frame(radius):
 @pytest.mark.parametrize("height", [2, 6])
 def test_loops_agree_where_the_tolerance_exceeds_a_word(height):
     pred, truth = np.zeros((2, height, 9000), bool)
-    pred[0, [1000, 3000, 5000]] = truth[-1, [1072, 3073, 4990]] = True  # distances of 72 and 73
+    pred[0, [1000, 3000, 5000]] = truth[-1, [1072, 3073, 4990]] = True  # horizontal distances of 72, 73 and 10
     assert boundary_radius(height, 9000) == 73
     assert boundary_f(pred, truth) == pytest.approx(f_by_loops(pred, truth, 73), abs=1e-12)
     assert 0 < boundary_f(pred, truth) <= 1
@@ -119,7 +126,7 @@ def test_radius_is_rounded_up_from_8_thousandths_of_the_diagonal(height, width, 
 
 
 def test_a_tolerance_is_a_disk():
-    """At 480x854 the radius is 8: (8, 0) and (5, 6) lie inside, (6, 6) does not."""
+    """At 480x854, the radius of the disk is 8 pixels. Offsets (8, 0) and (5, 6) are inside the disk, and (6, 6) is outside."""
     for dy, dx, f in [(8, 0, 1), (0, 8, 1), (5, 6, 1), (6, 6, None), (9, 0, None)]:
         pred, truth = np.zeros((2, 480, 854), bool)
         pred[200, 300] = truth[200 + dy, 300 + dx] = True
@@ -141,15 +148,15 @@ def test_empty_and_full_frames():
 
 
 def test_the_last_row_and_column():
-    """In the last row and column, only the neighbour along the border is compared, so the last pixel is never marked."""
+    """The last row and column are compared only along the border, so the bottom right pixel is never marked."""
     corner, above = np.zeros((2, 48, 64), bool)
-    corner[-1, -1] = True  # boundary: left of it, above it, and diagonally above
-    above[-2, -2] = True  # boundary: itself, left, above, and diagonally above
+    corner[-1, -1] = True  # the boundary is the pixels to the left, above, and diagonally above
+    above[-2, -2] = True  # the boundary is this pixel and those to the left, above, and diagonally above
     assert sorted(boundary_by_loops(corner)) == [(46, 62), (46, 63), (47, 62)]
     assert boundary_f(corner, above) == pytest.approx(f_by_loops(corner, above, 1), abs=1e-12)
     assert boundary_f(corner, above) < 1
     row, column = np.zeros((2, 48, 64), bool)
-    row[-1] = True  # a full last row only differs from the row above
+    row[-1] = True  # the boundary is the row above
     column[:, -1] = True
     assert boundary_f(row, column) == pytest.approx(f_by_loops(row, column, 1), abs=1e-12)
 
@@ -158,6 +165,6 @@ def test_ids_beyond_the_objects_are_background():
     pred, truth = np.zeros((2, 20, 30), np.uint8)
     pred[5:10, 5:10] = truth[5:10, 5:10] = 1
     truth[12:, 12:] = 255
-    pred[0, 0] = 3  # the binary digits of 3 are those of 1 and 2
+    pred[0, 0] = 3  # id 3 is 11 in binary, and must not set the bits of ids 1 and 2
     j, f = frame_scores(pred, truth, objects=2)
     assert j.tolist() == [1, 1] and f.tolist() == [1, 1]

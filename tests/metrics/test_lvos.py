@@ -1,4 +1,4 @@
-"""LVOS: figures of the official evaluator, and cases computed by hand."""
+"""Tests the LVOS metrics with results of the official evaluator and with cases computed by hand."""
 
 import math
 from pathlib import Path
@@ -37,10 +37,10 @@ def test_figures_of_the_official_evaluator():
 @pytest.mark.parametrize(
     ("object_range", "scored", "slots"),
     [
-        (FrameRange(1, 21, 4), [6, 11], 2),  # the last of 1, 6, 11, 16 by its position
-        (FrameRange(1, 16, 4), [6, 11], 2),  # of 1, 6, 11: the last annotated frame, 16, is outside of the range
+        (FrameRange(1, 21, 4), [6, 11], 2),  # of the frames 1, 6, 11 and 16, the first and the last are not scored
+        (FrameRange(1, 16, 4), [6, 11], 2),  # frame 16 is outside of the range, so the last scored frame is 11
         (FrameRange(1, 12, 3), [6], 1),
-        (FrameRange(31, 46, 6), [36, 41], 4),  # two slots without a frame
+        (FrameRange(31, 46, 6), [36, 41], 4),  # four values are averaged; two have no frame and are 0
         (FrameRange(1, 7, 2), [], 0),
         (FrameRange(1, 1, 3), [], 1),
     ],
@@ -63,13 +63,13 @@ def video(frames=6):
             y, x = rng.integers(0, 10, 2)
             masks[y : y + 9, x : x + 9] = 7
             masks[y + 4 : y + 12, 18:29] = 255
-            masks[-1, -3:] = 3  # never requested
+            masks[-1, -3:] = 3  # no test scores id 3
     names = [f"{5 * t + 1:08d}" for t in range(frames)]
     return tuple(dict(zip(names, masks, strict=True)) for masks in ids)
 
 
 def test_each_object_has_its_own_frames():
-    """255 is an id, other ids are ignored, missing frames are 0, and the order is that of the list."""
+    """255 is a normal id. Ids that are not listed are ignored. Missing frames have the score 0. Ids keep the listed order."""
     pred, truth = video()
     scores = lvos.score_video(pred, truth, {255: FrameRange(6, 27, 5), 7: FrameRange(1, 16, 6)}, True, "v")
     assert scores.ids == (255, 7) and scores.frame_names == ("00000006", "00000011", "00000016", "00000021")
@@ -89,7 +89,7 @@ def test_each_object_has_its_own_frames():
 
 
 def test_variance_is_rounded_before_the_root():
-    assert lvos.variability(np.array([0.5, 0.514]), np.array([0.5, 0.514])) == 0  # variance 0.000049
+    assert lvos.variability(np.array([0.5, 0.514]), np.array([0.5, 0.514])) == 0  # the variance 0.000049 is rounded to 0
     assert lvos.variability(np.array([0.5, 0.52]), np.array([0.5, 0.52])) == pytest.approx(0.01)
 
 

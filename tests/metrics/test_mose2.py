@@ -1,4 +1,4 @@
-"""MOSE v2: figures of the official evaluator, and loops over pixels."""
+"""Tests the MOSE v2 metrics by comparison with results of the official evaluator and with loops over pixels."""
 
 import itertools
 import math
@@ -45,21 +45,21 @@ def test_figures_of_the_official_evaluator(golden):
 
 
 def near_by_loops(marked, radius):
-    """Pixels for which a tap of the kernel reads a marked pixel."""
+    """Dilates the marked pixels by a disk, with a loop over the taps of the disk."""
     (height, width), near = marked.shape, np.zeros_like(marked)
     taps = math.ceil(2 * radius + 1)
     members = [
         (i, j) for i, j in itertools.product(range(taps), repeat=2) if (i - radius) ** 2 + (j - radius) ** 2 <= radius**2
     ]
     marked = np.pad(marked, taps)  # pixels outside of the image are not marked
-    for i, j in members or [(0, 0)]:  # as in OpenCV with an empty kernel, tested with version 5.0
+    for i, j in members or [(0, 0)]:  # OpenCV 5.0 treats an empty kernel like a kernel with the tap (0, 0)
         top, left = taps + i - taps // 2, taps + j - taps // 2
         near |= marked[top : top + height, left : left + width]
     return near
 
 
 def boundary(mask):
-    """Pixels that differ from the neighbour to the right, below, or diagonally below, as in the DAVIS toolkit."""
+    """Returns a mask of pixels that differ from the pixel to the right, below or diagonally below, as in DAVIS."""
     east, south, both = (np.pad(mask, ((0, dy), (0, dx)))[dy:, dx:] for dy, dx in ((0, 1), (1, 0), (1, 1)))
     found = (mask ^ east) | (mask ^ south) | (mask ^ both)
     found[-1], found[:, -1] = (mask ^ east)[-1], (mask ^ south)[:, -1]
@@ -76,14 +76,15 @@ def f_by_loops(pred, truth, radius):
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-# Tolerances of 0.46 and 0.57 (empty kernels), 0.70, 1.01, 1.20, 1.68, 2.10 and 3.5 pixels.
+# The tolerances are 0.46, 0.57, 0.71, 1.01, 1.20, 1.68, 2.10 and 3.52 pixels. For the first two, the kernel is empty.
 @pytest.mark.parametrize(
     ("height", "width"), [(40, 42), (50, 51), (61, 64), (23, 124), (150, 5), (65, 200), (130, 228), (70, 435)]
 )
 def test_loops_agree(height, width):
     rng = np.random.default_rng(height * 1000 + width)
     pred, truth = blobs(rng, height, width, 3), blobs(rng, height, width, 3)
-    truth[rng.integers(height) :, : rng.integers(2, 5)] = 4  # long and thin; small objects have an area below the tolerance
+    # Object 4 is long and thin. Whether an object is small enough for the adaptive tolerance depends only on its area.
+    truth[rng.integers(height) :, : rng.integers(2, 5)] = 4
     pred[rng.integers(height) :, : rng.integers(2, 5)] = 4
     truth[0, -1] = pred[1, -2] = 5
     j, f, adaptive_f, empty = mose2.frame_scores(pred, truth, 6)
@@ -100,7 +101,7 @@ def test_loops_agree(height, width):
 
 @pytest.mark.parametrize("radius", [0.3, 0.5, 0.58, 0.6, 1.2, 1.5, 1.8, 2.3, 2.9, 4, 7.837, 11.749, 70.4])
 def test_disks_of_any_radius(radius):
-    """Pixels at all edges and at the ends of words. Their disks must not reach the next word, row or mask."""
+    """Dilates pixels at all edges of a mask and at the ends of 64-bit words. Disks must not wrap around."""
     height, width = 13, 150
     masks = np.zeros((2, height, width), bool)
     for y, x in ((0, 0), (0, 149), (12, 0), (12, 149), (6, 63), (6, 64), (3, 128)):
@@ -126,7 +127,7 @@ def test_a_full_frame_has_no_boundary():
     [
         ("11111", [], []),
         ("11011", [(2, 3)], [(3, 5)]),
-        ("01100", [(3, 5)], [(1, 3)]),  # hidden from the first scored frame on, which is not a disappearance
+        ("01100", [(3, 5)], [(1, 3)]),  # an absence that starts in the first scored frame is not a disappearance
         ("00000", [], []),
         ("10101", [(1, 2), (3, 4)], [(2, 3), (4, 5)]),
         ("", [], []),
@@ -156,7 +157,7 @@ def test_frames_are_counted_by_place():
     ("frames", "said"),
     [
         (range(4), "v: the result contains 4 masks for 6 frames"),
-        (range(5), None),  # the last is not scored
+        (range(5), None),  # only the mask of the last frame, which is not scored, is missing
         ((0, 1, 9, 10, 11), "v, frame 00009: the shape of the mask is (8, 8), but the shape of the annotation is unknown"),
     ],
 )
@@ -174,7 +175,7 @@ def test_where_the_server_stops(frames, said):
 def test_ids_with_gaps_and_255():
     truth, pred = np.zeros((2, 5, 30, 40), np.uint8)
     truth[:, 2:9, 2:9], truth[:, 12:20, 12:20] = 255, 7
-    # 9 is ignored, and its pixels are missing from 7.
+    # Id 9 is ignored, and its pixels are missing from the prediction of object 7.
     pred[:, 2:9, 2:9], pred[:, 12:16, 12:20], pred[:, 16:20, 12:20] = 255, 7, 9
     names = [f"{t:05d}" for t in range(5)]
     scores = mose2.score_video(dict(zip(names, pred, strict=True)), dict(zip(names, truth, strict=True)), [255, 7, 12], "v")

@@ -1,4 +1,4 @@
-"""SA-V: figures of the official evaluator, and cases computed by hand."""
+"""Tests the SA-V metrics with results of the official evaluator and with cases computed by hand."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_figures_of_masks_of_ids(golden):
 
 
 def made(seen):
-    """A square on the frames marked 1."""
+    """Returns the masks of an object, which is visible in the frames whose character in `seen` is "1"."""
     masks = np.zeros((len(seen), 20, 30), bool)
     for t, s in enumerate(seen):
         masks[t, 4:12, 4 + t : 14 + t] = s == "1"
@@ -57,9 +57,9 @@ def made(seen):
 @pytest.mark.parametrize(
     ("truth", "pred", "j"),
     [
-        ("0001110", "0001110", [None, None, 1, 1, 1]),  # frames before it is visible are not scored
-        ("0001110", "0101110", [0, 1, 1, 1, 1]),  # scored from the first false positive on; if both are empty, the score is 1
-        ("0001110", "1001110", [None, None, 1, 1, 1]),  # but not from the first frame, which is not scored
+        ("0001110", "0001110", [None, None, 1, 1, 1]),  # frames before the object appears are not scored
+        ("0001110", "0101110", [0, 1, 1, 1, 1]),  # scored from the first false positive on; if both masks are empty, J is 1
+        ("0001110", "1001110", [None, None, 1, 1, 1]),  # a false positive in the first frame has no effect
         ("1001110", "1001110", [None, None, 1, 1, 1]),
         ("1100111", "1100011", [1, 1, 1, 0, 1]),
         ("1100111", "1110111", [1, 0, 1, 1, 1]),

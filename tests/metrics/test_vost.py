@@ -1,4 +1,4 @@
-"""VOST: figures of the official evaluator, and cases computed by hand."""
+"""Tests the VOST metrics with results of the official evaluator and with cases computed by hand."""
 
 from pathlib import Path
 
@@ -31,24 +31,24 @@ def test_the_last_quarter(frames, kept):
 
 def made(frames=4):
     ids = np.zeros((2, frames, 12, 20), np.uint8)
-    ids[:, :, 2:6, 2:6], ids[:, :, 2:6, 10:14] = 1, 3  # the id between them has no pixel
+    ids[:, :, 2:6, 2:6], ids[:, :, 2:6, 10:14] = 1, 3  # id 2 has no pixels
     return ids
 
 
 def test_objects_are_those_up_to_the_largest_of_the_first_annotation():
     pred, truth = made()
-    truth[1:, 8:, :4] = 4  # starts later, and has a larger id
-    pred[1:, 8:, :4] = 255  # the annotation has no object 255, so this has no effect
+    truth[1:, 8:, :4] = 4  # id 4 starts later and is larger than 3, so it is not scored
+    pred[1:, 8:, :4] = 255  # id 255 is not an object, so this has no effect
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1]] * 3
     pred[2, 0, 0] = 2
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1], [1, 0], [1, 1]]
-    pred[1, 2:4, 2:6] = 9  # ignored, and its pixels are missing from the true object
+    pred[1, 2:4, 2:6] = 9  # id 9 is ignored, and these pixels are missing from the prediction of object 1
     assert vost.score_sequence(pred, truth).j[0].tolist() == [0.5, 1]
 
 
 def test_255_in_the_annotation_is_background():
     pred, truth = made()
-    truth[:, 4:6, 2:6] = 255  # objects that are predicted there are wrong
+    truth[:, 4:6, 2:6] = 255  # object pixels that are predicted there are wrong
     assert vost.score_sequence(pred, truth).j[0].tolist() == [0.5, 0.5]
 
 

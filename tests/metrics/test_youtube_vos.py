@@ -1,4 +1,4 @@
-"""Metrics of YouTube-VOS, computed by hand."""
+"""Tests the metrics of YouTube-VOS with values computed by hand."""
 
 import math
 

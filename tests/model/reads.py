@@ -1,4 +1,7 @@
-"""Random memories and queries, read frame by frame by the network and by the oracle."""
+"""Generates random memories and queries, and reads the memories frame by frame.
+
+The memories are read with `kernel_guided_read` and with the reference implementation, `oracles.CoarseMemory`.
+"""
 
 import jax
 import numpy as np
@@ -6,7 +9,7 @@ import numpy as np
 from hmmn_jax.model.matching import kernel_guided_read
 from tests import oracles
 
-GRID, TINY = (12, 13), (2, 5)  # GRID has at least 12x12 cells, TINY fewer than 32
+GRID, TINY = (12, 13), (2, 5)  # sizes in cells: GRID is at least 12x12, and TINY has fewer than 32 cells
 KEY, VALUE = 6, 4
 
 read = jax.jit(kernel_guided_read, static_argnames=("use_kernel", "window", "sigma", "sigma_growth", "return_affinity"))
@@ -17,12 +20,12 @@ def draw(seed, *shape, dtype=np.float64):
 
 
 def flat(x):
-    """Converts a map `[h,w,c]` to cells `[n,c]`, in float64."""
+    """Reshapes a feature map `[h,w,c]` to `[n,c]`, with one row per cell, in float64."""
     return x.reshape(-1, x.shape[-1]).astype(np.float64)
 
 
 def frames(length, objects, grid, dtype=np.float64, seed=0):
-    """Keys `[t,o,h,w,c]` and values of each frame as memory, and keys as query `[t,h,w,c]`."""
+    """Returns random memory keys `[t,o,h,w,k]`, memory values `[t,o,h,w,v]` and query keys `[t+1,h,w,k]`."""
     return (
         draw(seed, length, objects, *grid, KEY, dtype=dtype),
         draw(seed + 1, length, objects, *grid, VALUE, dtype=dtype),
@@ -31,7 +34,10 @@ def frames(length, objects, grid, dtype=np.float64, seed=0):
 
 
 def walk(keys, values, queries, kept, capacity, filler=np.nan, **options):
-    """Reads frame t + 1 with frame t as the previous one, for all t, in a bank of fixed capacity; yields each read."""
+    """Writes each frame t to a bank of fixed capacity, and yields the result of reading the bank for frame t + 1.
+
+    If `kept(t)` is false, frame t + 1 overwrites frame t in the bank.
+    """
     length, objects, *grid, _ = keys.shape
     bank_keys = np.full((1, objects, capacity, *grid, KEY), filler, keys.dtype)
     bank_values = np.full((1, objects, capacity, *grid, VALUE), filler, keys.dtype)
@@ -46,7 +52,7 @@ def walk(keys, values, queries, kept, capacity, filler=np.nan, **options):
 
 
 def expected(keys, values, queries, kept, at, grid, **options):
-    """The oracle's results of one object for the reads numbered in `at`."""
+    """Yields `(t, result)` for each t in `at`, where the result is that of `oracles.CoarseMemory` for one object."""
     memory = oracles.CoarseMemory(*grid, **options)
     for t in range(len(keys)):
         result = memory.step(flat(keys[t]), flat(values[t]), flat(queries[t + 1]), kept(t), t in at)

@@ -1,4 +1,4 @@
-"""A backbone that is defined in this test only. All uses of a model work with it."""
+"""Tests that a model with a backbone defined in this file can be trained, used for segmentation, folded and converted."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ from tests.small import SMALL, rectangles, variables, video
 @register("toy")
 @dataclasses.dataclass(frozen=True)
 class Toy(Backbone):
-    """A 5x5 convolution at stride 4, then one 3x3 per stage, BatchNorm at stride 8."""
+    """A small backbone: a 5x5 convolution to stride 4, and 3x3 convolutions to strides 8 (with BatchNorm) and 16."""
 
     width: int = 6
     folded: bool = False

@@ -1,4 +1,4 @@
-"""`HMMNConfig`: invalid values, and conversion to JSON."""
+"""Tests that `HMMNConfig` rejects invalid values, and that configs can be converted to JSON and back."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ def test_is_frozen_and_hashable():
 
 def test_survives_json():
     config = HMMNConfig(backbone=GROUP, sigma=2.5, dtype="bfloat16")
-    with untyped():  # JSON only has lists
+    with untyped():  # JSON converts tuples to lists
         again = HMMNConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config and hash(again) == hash(config)
     assert HMMNConfig.from_dict({}) == HMMNConfig()

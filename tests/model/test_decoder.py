@@ -1,4 +1,4 @@
-"""Soft aggregation, against its formula."""
+"""Compares soft aggregation with its formula, and tests padded objects and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from tests import oracles
 
 
 def probabilities(objects, seed=0):
-    """Probabilities of separate objects, `[2,o,6,7]`; some are 0 or 1."""
+    """Returns random probabilities of separate objects, `[2,o,6,7]`. Some are exactly 0 or 1."""
     p = np.random.default_rng(seed).random((2, objects, 6, 7))
     p[p < 0.15], p[p > 0.85] = 0, 1
     return p

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, against the network in PyTorch, and in all uses of a model."""
+"""Compares EfficientNet-Lite with the network in PyTorch, and tests its config, initialisation and pretrained weights."""
 
 import functools
 import json
@@ -18,7 +18,8 @@ from hmmn_jax.model.layers import Compute
 from tests.small import SMALL, untyped, with_backbone
 
 LITE0 = EfficientNetLite()
-# Every kind of block: with and without expansion, stride 1 and 2, with and without a shortcut, 3x3 and 5x5.
+# This network has blocks with and without expansion, with stride 1 and 2, with and without a shortcut, and with 3x3 and 5x5
+# kernels.
 SMALL_LITE = EfficientNetLite(
     stem_width=8, blocks=(1, 1, 1, 1, 2), widths=(8, 8, 16, 16, 24), expansions=(1, 2, 2, 2, 3), kernel_sizes=(3, 3, 5, 5, 3)
 )
@@ -26,7 +27,7 @@ CONFIG = SMALL.replace(backbone=SMALL_LITE)
 
 
 def draw(shapes, dtype=np.float32, seed=0):
-    """Tensors by name, scaled so that activations are between the limits of ReLU6."""
+    """Returns random tensors by name. Their scale keeps many activations between 0 and 6, the limits of ReLU6."""
     rng = np.random.default_rng(seed)
     values = {}
     for name, shape in shapes.items():
@@ -42,7 +43,10 @@ def draw(shapes, dtype=np.float32, seed=0):
 
 
 def file_of(sizes, beyond=True):
-    """Shapes in a file of the PyTorch port, for a network of `sizes`; `beyond` adds another block, a head and a classifier."""
+    """Returns the shapes of the tensors in a weights file of the PyTorch port, by name.
+
+    `beyond` adds another block, a head and a classifier, as in published files. The backbone does not use these layers.
+    """
     shapes = {"_conv_stem.weight": (sizes.stem_width, 3, 3, 3), **norm("_bn0", sizes.stem_width)}
     inputs, index = sizes.stem_width, 0
     stages = list(zip(sizes.blocks, sizes.widths, sizes.expansions, sizes.kernel_sizes, strict=True))
@@ -66,17 +70,17 @@ def norm(name, width):
 
 
 def in_pytorch(tensors, frame, strides, outputs, masks=None):
-    """Features after the blocks `outputs`, in PyTorch.
+    """Computes the features after the blocks `outputs` in PyTorch.
 
-    `tensors` has the names of the port, and `frame` is `[b,H,W,3]` in [0, 1]. `masks`, `[b,H,W,2]`, are further inputs of the
-    first layer.
+    The names in `tensors` are those of the PyTorch port. `frame` is `[b,H,W,3]` in [0, 1]. `strides` contains the stride of
+    each block. `masks`, `[b,H,W,2]`, are additional input channels of the first layer.
     """
     import torch
     from torch.nn import functional
 
     def conv(name, x, stride=1, groups=1):
         kernel = tensors[f"{name}.weight"]
-        total = max(kernel.shape[-1] - stride, 0)  # "SAME" for sides that are multiples of the stride
+        total = max(kernel.shape[-1] - stride, 0)  # TensorFlow's "SAME", for sides that are multiples of the stride
         x = functional.pad(x, (total // 2, total - total // 2) * 2)
         return functional.conv2d(x, kernel, stride=stride, groups=groups)
 
@@ -111,7 +115,10 @@ def features(sizes, values, frame, masks=None, compute=None):
 
 
 def variables_of(sizes, tensors, with_masks=False):
-    """Variables of a module from tensors with the names of the port; the kernels of masks are the stem's further channels."""
+    """Converts tensors with the names of the PyTorch port to variables of a module.
+
+    The kernels for masks are the input channels 3 and 4 of the stem.
+    """
     paths = sizes.torch_names(with_masks)
     flat = {paths[name]: tensors[there] for name, there in sizes.pretrained_names().items()}
     if with_masks:
@@ -133,7 +140,7 @@ def as_tensors(tensors):
 
 
 def small_tensors(inputs=3):
-    """Float64 tensors of the small network, whose first layer has `inputs` channels."""
+    """Returns float64 tensors of the small network. The first layer has `inputs` input channels."""
     shapes = file_of(SMALL_LITE, beyond=False)
     return draw(shapes | {"_conv_stem.weight": (SMALL_LITE.stem_width, inputs, 3, 3)}, np.float64)
 
@@ -148,7 +155,7 @@ SMALL_STRIDES, SMALL_OUTPUTS = (1, 2, 2, 2, 1, 1), (1, 2, 5)
 def test_lite0_is_that_of_pytorch(x64):
     pytest.importorskip("torch")
     tensors, frame = draw(file_of(LITE0, beyond=False), np.float64), frame_of(32, 48)
-    # Eleven blocks up to stride 16. The features are the outputs of the third, the fifth and the last block.
+    # The backbone has eleven blocks. The features are the outputs of the third, the fifth and the last block.
     expected = in_pytorch(as_tensors(tensors), frame, (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1), (2, 4, 10))
     found = features(LITE0, variables_of(LITE0, tensors), frame)
     for stride, one, other, width in zip((4, 8, 16), found, expected, (24, 40, 112), strict=True):
@@ -220,7 +227,7 @@ def test_no_notice_is_taken_of_others_before_training():
 
 def test_json():
     config = CONFIG.replace(backbone=SMALL_LITE)
-    with untyped():  # JSON only has lists
+    with untyped():  # JSON converts tuples to lists
         again = HMMNConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config and hash(again) == hash(config)
     assert LITE0.to_dict()["name"] == "efficientnet_lite"
@@ -263,9 +270,9 @@ def test_both_encoders_start_from_a_file_of_pretrained_weights():
 
 def test_other_files_are_reported():
     squeezing = draw(file_of(SMALL_LITE)) | {"_blocks.0._se_reduce.weight": np.zeros((4, 8, 1, 1), np.float32)}
-    assert recognise(squeezing) is None  # an EfficientNet that is not Lite
+    assert recognise(squeezing) is None  # Lite networks have no squeeze-and-excitation layers
     with pytest.raises(MismatchError, match="weights of 'efficientnet_lite', but the backbone of the model is 'resnet'"):
         from_pretrained(draw(file_of(SMALL_LITE)), SMALL)
-    # A shallower network.
+    # The model has two blocks in the second stage, and the network in the file has one.
     with pytest.raises(MismatchError, match=r"_blocks\.2\._bn2\.running_mean has the shape \(16,\), expected \(8,\)"):
         from_pretrained(draw(file_of(SMALL_LITE)), with_backbone(CONFIG, blocks=(1, 2, 1, 1, 1)))

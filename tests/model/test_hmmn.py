@@ -1,4 +1,4 @@
-"""`HMMN` with a small config: its options, and `__call__` against calls of `memorize` and `segment`."""
+"""Tests the options of `HMMN` with a small config, and compares `__call__` with calls of `memorize` and `segment`."""
 
 import functools
 
@@ -11,7 +11,7 @@ from hmmn_jax import HMMN, HMMNConfig, Segmenter
 from hmmn_jax.model.memory import bank_of
 from tests.small import SMALL, TINY, one_hot, rectangles, shapes, variables, video, with_backbone
 
-SIDE = 192  # 12 x 12 cells; k is less than a quarter of them
+SIDE = 192  # in pixels; the frame has 12 x 12 cells at stride 16, more than four times k_s8
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("use_kernel", "return_affinity"))
@@ -21,7 +21,7 @@ def apply(method, config, variables, *args, **kwargs):
 
 @functools.cache
 def remembered(config=SMALL):
-    """Memory of two frames with two objects, the third frame, and the centres after the second."""
+    """Returns the memory of two frames with two objects, the third frame, and the kernel centres after the second frame."""
     frames, mask = jnp.asarray(video(3, SIDE, SIDE)), rectangles((1, 2), SIDE, SIDE)
     probs = jnp.asarray(one_hot(mask, (1, 2)), jnp.float32)
     first, second = (apply("memorize", config, variables(config), frame[None], probs) for frame in frames[:2])
@@ -33,7 +33,7 @@ def remembered(config=SMALL):
 @functools.cache
 def segmented(config=SMALL):
     own = any(getattr(config, name) != getattr(SMALL, name) for name in ("backbone", "dtype", "use_topk_read"))
-    shared = config if own else SMALL  # other configs share the variables and the memory of SMALL
+    shared = config if own else SMALL  # other fields do not change the variables or the memory
     memory, frame, centres = remembered(shared)
     return apply("segment", config, variables(shared), frame, bank_of(memory, centres))
 
@@ -47,7 +47,7 @@ def test_the_small_model_is_a_hundredth_of_the_released_one():
 
 
 def test_a_model_starts_with_keys_that_match():
-    """For a frame with an empty mask, both encoders give the same keys, and residual branches of the decoder are zero."""
+    """Before training, both encoders return the same keys if the mask is empty, and the decoder's residual branches are 0."""
     config = TINY.replace(normalise_keys=True)
     model = HMMN(config)
     start = jax.jit(model.init_variables)(jax.random.key(0))
@@ -109,7 +109,7 @@ def test_an_8_bit_frame_is_its_true_quotient():
 
 
 def clips(objects=2, padded=0):
-    """Two clips of 50 x 60 (16 cells) with masks in float64; `padded` objects do not exist."""
+    """Returns two clips of 50 x 60 pixels (4 x 4 cells) and float64 masks, to which `padded` nonexistent objects are added."""
     frames = jnp.asarray(np.stack([video(3, 50, 60, seed=seed) for seed in (0, 1)]))
     ids = tuple(range(1, objects + 1))
     mask = np.concatenate([one_hot(rectangles(ids, 50, 60), ids), one_hot(rectangles(ids[::-1], 50, 60), ids)])
@@ -118,7 +118,7 @@ def clips(objects=2, padded=0):
 
 def test_training_form_is_memorising_and_segmenting_by_hand(x64):
     frames, mask = clips()
-    keep = jnp.array([[[True, False], [False, True]], [[True, True], [False, False]]])  # [clip, frame, stride]
+    keep = jnp.array([[[True, False], [False, True]], [[True, True], [False, False]]])  # [clip, frame, stride 8 or 4]
     values = variables(SMALL, "float64")
     first = apply("memorize", SMALL, values, frames[:, 0], mask)
     one = apply("segment", SMALL, values, frames[:, 1], bank_of(first), use_kernel=False, keep=keep[:, 0]).logits
@@ -132,7 +132,7 @@ def test_training_form_is_memorising_and_segmenting_by_hand(x64):
     assert (np.abs(always - found).max((2, 3, 4)) > 1e-3).tolist() == [
         [True, True],
         [False, True],
-    ]  # clip 1 drops no memory in frame 1
+    ]  # in frame 1 of clip 1, `keep` is True for both strides
 
 
 def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
@@ -150,20 +150,20 @@ def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
 
 
 def test_a_longer_clip_remembers_as_inference_does(x64):
-    """Five frames with two objects, against `Segmenter`, which keeps each frame and computes one object at a time."""
+    """Compares a clip of five frames and two objects with `Segmenter`, which stores each frame in the memory."""
     config, frames, ids = TINY.replace(kernel_in_training=True), video(5, 50, 60), (1, 2)
     mask, values = rectangles(ids, 50, 60), variables(TINY, "float64")
     results = list(Segmenter(values, config, mem_every=1).run(frames, mask))
     found = apply(None, config, values, jnp.asarray(frames[None]), jnp.asarray(one_hot(mask, ids)))
     assert found.shape == (1, 4, 3, 50, 60)
     expected = np.stack([result.probs for result in results])
-    # Probabilities are rounded to float32 when they are written to memory, see test_segmenter.py.
+    # Probabilities are rounded to float32 before they are encoded into the memory. See test_segmenter.py.
     np.testing.assert_allclose(jax.nn.softmax(found[0], axis=1), expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.slow
 def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
-    """Gradients flow through predicted masks in memory, and through reads of slots between the first and the last."""
+    """Gradients flow through predicted masks in memory, and through a memory frame between the first and the previous one."""
     frames, mask, values = jnp.asarray(video(4, 32, 48)[None]), rectangles((1,), 32, 48), variables(TINY, "float64")
     mask = jnp.asarray(one_hot(mask, (1,)))
 
@@ -176,7 +176,8 @@ def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: rng.normal(size=x.shape) * np.abs(x).mean(), params)
     along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, direction)))
-    # Masks are rounded to float32 in memory. With smaller steps, the rounding would dominate the finite difference.
+    # Masks are rounded to float32 before they are encoded into the memory. With steps smaller than 1e-4, the rounding would
+    # dominate the finite difference.
     behind, ahead = (value(jax.tree.map(lambda x, d, s=sign: x + s * 1e-4 * d, params, direction)) for sign in (-1, 1))
     assert abs(along) > 1e-4
     np.testing.assert_allclose((ahead - behind) / 2e-4, along, rtol=1e-2)
@@ -213,7 +214,8 @@ def test_variants_of_the_model_run(change):
     logits = segmented(config).logits
     assert memory.key_s16.dtype == change.get("dtype", "float32")
     assert logits.dtype == jnp.float32 and np.isfinite(logits).all() and np.ptp(logits) > 0.1
-    if "dtype" in change:  # with 24 other seeds, the differences are at most 0.02 of the values, and 0.07 in probabilities
+    if "dtype" in change:
+        # With 24 other seeds, the relative error of values was at most 0.02, and the mean error of probabilities at most 0.07.
         value = np.asarray(remembered()[0].value_s16)
         assert 0 < np.linalg.norm(np.asarray(memory.value_s16, np.float32) - value) < 0.03 * np.linalg.norm(value)
         assert 0 < np.abs(jax.nn.softmax(logits, axis=1) - jax.nn.softmax(segmented().logits, axis=1)).mean() < 0.08

@@ -1,4 +1,4 @@
-"""Layers, frames and folding, against loops and literal figures."""
+"""Compares layers, the padding and scaling of frames, and the folding of BatchNorm with loops, formulas and known values."""
 
 import functools
 
@@ -40,7 +40,7 @@ def test_normalised_keys_have_the_size_of_their_scale(x64):
 
 
 def test_normalised_keys_start_with_an_affinity_of_sixteen_for_what_is_alike(x64):
-    """For any width: an affinity is the inner product divided by the root of the width."""
+    """For any number of channels c, the initial affinity of a key with itself (its squared norm divided by sqrt(c)) is 16."""
     for features in (16, 48):
         layer = Key(features, Compute(), normalise=True)
         key, _ = layer.init_with_output(jax.random.key(0), jnp.asarray(draw(1, 6, 8, 3)))
@@ -48,7 +48,7 @@ def test_normalised_keys_start_with_an_affinity_of_sixteen_for_what_is_alike(x64
 
 
 def test_max_pool_pads_one_on_each_side(x64):
-    """With a backbone that returns its input: the output at stride 4 is every second maximum of 3x3, after ReLU."""
+    """The first block is the identity, so the output at stride 4 is the 3x3 maximum around every second pixel, after ReLU."""
     module = ResNet(stem_width=16, blocks=(1, 1, 1), widths=(16, 32, 32), norm="none").make(Compute(), with_masks=False)
     stem = draw(1, 12, 16, 16)
     shapes = jax.eval_shape(module.init, jax.random.key(0), stem)
@@ -75,8 +75,8 @@ def test_batch_norm_uses_its_stored_statistics(x64):
 @pytest.mark.parametrize(
     ("size", "padding"),
     [
-        ((84, 123), ((6, 6), (2, 3))),  # 96 x 128
-        ((480, 854), ((0, 0), (5, 5))),  # 480 x 864
+        ((84, 123), ((6, 6), (2, 3))),  # padded to 96 x 128
+        ((480, 854), ((0, 0), (5, 5))),  # padded to 480 x 864
         ((81, 95), ((7, 8), (0, 1))),
         ((96, 16), ((0, 0), (0, 0))),
         ((1, 1), ((7, 8), (7, 8))),

@@ -1,4 +1,4 @@
-"""The kernel-guided read of the memory, against loops that follow the text of the paper."""
+"""Compares the kernel-guided read of the memory with loops that follow the text of the paper."""
 
 import functools
 
@@ -19,8 +19,8 @@ from tests.model.reads import GRID, KEY, TINY, VALUE, draw, every, expected, fla
 def test_argmax_looks_inside_the_window(grid, window):
     n = grid[0] * grid[1]
     affinity = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
-    affinity[..., 1:3] = 0.5  # if several affinities are equal, the first one is used
-    for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators use the latter
+    affinity[..., 1:3] = 0.5  # all query cells match memory cells 1 and 2 equally; the first one in the window is the result
+    for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators use `_argmax_of_masked`
         found = jax.jit(form, static_argnums=(1, 2, 3))(affinity, *grid, window)
         for b, o in np.ndindex(2, 3):
             np.testing.assert_array_equal(found[b, o], oracles.best_in_window(affinity[b, o].T, *grid, window))
@@ -29,7 +29,7 @@ def test_argmax_looks_inside_the_window(grid, window):
 
 
 def test_kernel_is_a_gaussian_around_the_centre(x64):
-    # A grid of 2 x 3 cells with a centre in the second row, first column; squared distances computed by hand.
+    # Squared distances to the centre, which is in the second row and first column of a grid of 2 x 3 cells.
     squared = [[1, 2, 5], [0, 1, 4]]
     found = log_kernel(jnp.array([[[3]]]), 1.5, 2, 3, jnp.dtype("float64"))
     np.testing.assert_allclose(found[0, 0, :, 0].reshape(2, 3), -np.array(squared) / (2 * 1.5**2), rtol=1e-14)
@@ -38,8 +38,8 @@ def test_kernel_is_a_gaussian_around_the_centre(x64):
 @pytest.mark.parametrize(
     ("grid", "objects", "length", "kept", "at"),
     [
-        (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # 1, 2, 3 and 40 frames in memory
-        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # previous frames that are not kept: 1, 2, 2, 3 and 4 frames in memory
+        (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # memory frames in these reads: 1, 2, 3 and 40
+        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # memory frames: 1, 2, 2, 3 and 4; frames 4, 6 and 11 are not kept
         (GRID, 7, 3, every(1), (1, 2)),
         (TINY, 2, 6, every(2), range(6)),
     ],
@@ -76,7 +76,7 @@ def test_kernel_of_an_older_frame_is_one_hop_ahead_of_its_centre(x64):
     arguments = keys[:, 0], values[:, 0], queries, every(1), (2,), GRID
     ((_, with_hop),) = expected(*arguments)
     ((_, without),) = expected(*arguments, extra_hop=False)
-    np.testing.assert_array_equal(with_hop[3], without[3])  # the centres are the same
+    np.testing.assert_array_equal(with_hop[3], without[3])  # the centres do not depend on `extra_hop`
     np.testing.assert_allclose(flat(found), with_hop[0], rtol=0, atol=1e-12)
     assert np.abs(flat(found) - without[0]).max() > 0.05
 
@@ -84,7 +84,8 @@ def test_kernel_of_an_older_frame_is_one_hop_ahead_of_its_centre(x64):
 @pytest.mark.parametrize("capacity", [2, 5])
 def test_what_lies_in_slots_that_are_not_filled_is_never_read(capacity):
     keys, values, queries = frames(3, 2, GRID, np.float32)
-    kept = (lambda t: t == 0) if capacity == 2 else every(1)  # 1, 2, 2 or 1, 2, 3 frames in memory
+    # Memory frames in the three reads: 1, 2, 2 (capacity 2) or 1, 2, 3 (capacity 5).
+    kept = (lambda t: t == 0) if capacity == 2 else every(1)
     dirty, clean = (walk(keys, values, queries, kept, capacity, filler, return_affinity=True) for filler in (np.nan, 0))
     for t, (found, wanted) in enumerate(zip(dirty, clean, strict=True)):
         for name in ("readout", "log_affinity", "affinity"):
@@ -106,7 +107,7 @@ def test_a_full_bank_reads_as_one_with_room(x64, count):
 
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-6), (ml_dtypes.bfloat16, 2e-6)])
 def test_kernel_read_loses_little_to_rounding(dtype, bound):
-    """Reads of bfloat16 inputs are also computed in float32."""
+    """Reads are computed in float32, even if the inputs are bfloat16."""
     keys, values, queries = frames(5, 2, GRID, dtype)
     reads = list(walk(keys, values, queries, every(1), 8))
     assert reads[0].readout.dtype == reads[0].log_affinity.dtype == jnp.float32
@@ -123,7 +124,7 @@ def test_kernel_read_survives_rounding_of_its_inputs_to_bfloat16():
 
 
 def dense(keys, values, query, centres, use_kernel):
-    """The read of at most two frames in one piece; the centres of the kernels are given."""
+    """Computes the read of one or two memory frames with a single softmax and with given kernel centres."""
     b, o, t, h, w, c = keys.shape
     affinity = jnp.einsum("botmc,bqc->boqtm", keys.reshape(b, o, t, h * w, c), query.reshape(b, -1, c)) / c**0.5
     if use_kernel:

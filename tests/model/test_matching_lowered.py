@@ -1,4 +1,4 @@
-"""Both reads on GPUs: the loops and products in their StableHLO, at the sizes of the published network."""
+"""Checks the loops and matrix products in the StableHLO of both memory reads, at the sizes of the published network."""
 
 import functools
 
@@ -12,8 +12,8 @@ from hmmn_jax.model.matching import kernel_guided_read, read_in_chunks, topk_gui
 from hmmn_jax.ops.precision import exact_einsum, fast_values_einsum
 from tests.lowered import lower, products, shape, turns
 
-S8, S4 = (32, 4, 128, 256), (8, 16, 64, 128)  # selected cells, fine cells, channels of keys and values
-INFERENCE, TRAINING = 30 * 54, 24 * 24  # cells of 480x864 and 384x384
+S8, S4 = (32, 4, 128, 256), (8, 16, 64, 128)  # selected cells, fine cells per selected cell, key channels, value channels
+INFERENCE, TRAINING = 30 * 54, 24 * 24  # number of cells in a frame of 480x864 and of 384x384
 
 
 def fine(objects, cells, stride, dtype):
@@ -49,7 +49,7 @@ def test_elsewhere_a_fine_read_takes_as_many_turns_as_before():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_a_bfloat16_model_reads_fine_values_in_bfloat16(platform):
-    """Forward. In the backward pass, gradients are float32, and products with them have default precision."""
+    """Values are read in bfloat16. In the backward pass, products with values or their gradients have default precision."""
     found = products(lower(topk_guided_read, *fine(1, INFERENCE, S8, jnp.bfloat16), platform=platform))
     (_, affinity), (_, value) = (((precision, left[1]), (precision, right[1])) for precision, left, right in found)
     assert affinity == ("HIGHEST", "bf16") and value == ("DEFAULT", "bf16")
@@ -79,7 +79,7 @@ def test_a_read_of_a_bank_waits_for_the_host_unless_its_turns_are_known():
     assert turns(lower(functools.partial(kernel_guided_read, turns=0), *arguments)) == []
 
 
-# The implementations for GPUs, run on a CPU
+# The following tests run the implementations for GPUs on a CPU.
 
 
 def random(*shapes):
@@ -89,7 +89,7 @@ def random(*shapes):
 
 @functools.cache
 def banked():
-    """Keys, values, a query and centres of a bank with 6 slots of 4x5 cells, and its reads for each count."""
+    """Returns (keys, values, query), kernel centres, and the reads with 1 to 6 filled slots, for 6 slots of 4x5 cells."""
     arrays = random((1, 2, 6, 4, 5, 6), (1, 2, 6, 4, 5, 3), (1, 4, 5, 6))
     centres = jnp.asarray(np.random.default_rng(1).integers(0, 20, (1, 2, 6, 20)), jnp.int32)
     read = jax.jit(functools.partial(kernel_guided_read, return_affinity=True))
@@ -109,7 +109,7 @@ def test_turns_that_are_not_needed_change_nothing(turns_):
 
 
 def test_a_cpu_reads_as_its_form_alone_bit_for_bit(monkeypatch):
-    """With gradients, which flow through `platform_dependent`."""
+    """On a CPU, the read and its gradients are the same as if there were no implementations for other platforms."""
     monkeypatch.setattr(matching, "CHUNK_BYTES", 1000)
     keys, values, query, weights = random((1, 2, 12, 4, 6), (1, 2, 12, 4, 3), (1, 6, 4, 6), (1, 2, 6, 4, 3))
     indices = jnp.asarray(np.random.default_rng(2).permuted(np.tile(np.arange(12), (1, 2, 6, 1)), axis=3)[..., :5], jnp.int32)

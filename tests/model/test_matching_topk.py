@@ -1,4 +1,4 @@
-"""The top-k guided read of the memory, against loops that follow the text of the paper."""
+"""Compares the top-k guided read of the memory with loops that follow the text of the paper."""
 
 import functools
 
@@ -40,7 +40,7 @@ def test_maps_are_cut_into_blocks_row_by_row():
 def test_selects_the_best_cells_of_the_first_and_the_previous_frame(x64, grid, length, k, room):
     n, slots = grid[0] * grid[1], length + room
     keys, values, queries = frames(length, 2, grid, seed=7)
-    # The kernel is so narrow that weights underflow. The order must not depend on them.
+    # The kernel is so narrow that softmax weights underflow to 0. The order of the cells must not depend on these weights.
     out = list(walk(keys, values, queries, every(1), slots, sigma=0.2, window=3))[-1]
     indices, present = map(np.asarray, select_topk(out.log_affinity, k))
     assert indices.shape == present.shape == (1, 2, n, min(k, n if slots == 1 else 2 * n))
@@ -49,14 +49,17 @@ def test_selects_the_best_cells_of_the_first_and_the_previous_frame(x64, grid, l
         for q, cells in enumerate(oracles.select(log, k)):
             there = present[0, o, q]
             assert there.sum() == len(cells) and there[: len(cells)].all()
-            # The cells of the previous frame come after those of the first frame, except in a bank with one slot
+            # Indices of the previous frame start at n, after those of the first frame. With only one slot, they start at 0.
             offset = {length - 1: 0 if slots == 1 else n} | ({0: 0} if length > 1 else {})
             assert indices[0, o, q][there].tolist() == [offset[t] + m for t, m in cells]
 
 
 @functools.cache
 def fine_case(size, grid=GRID, dtype=np.float64, objects=2):
-    """Maps of two frames, a query, and k selected coarse cells; for some queries, the last one does not exist."""
+    """Returns key and value maps of two frames, a query map, and k selected coarse cells for each query cell.
+
+    For every third query cell, the second half of the selected cells is marked as absent.
+    """
     n, k = grid[0] * grid[1], {2: 32, 4: 8}[size]
     k = min(k, 2 * n)
     shape = grid[0] * size, grid[1] * size
@@ -85,13 +88,16 @@ def fine_expected(size, grid=GRID, dtype=np.float64):
 
 @functools.partial(jax.jit, static_argnums=(0, 6))
 def fine_read(size, keys, values, query, indices, present, chunk_bytes=matching.CHUNK_BYTES):
-    """The read of maps; `chunk_bytes` only distinguishes compiled programs for a patched CHUNK_BYTES."""
+    """Applies `topk_guided_read` to maps.
+
+    `chunk_bytes` is only used to compile the function again after a test has patched `CHUNK_BYTES`.
+    """
     keys, values = (to_blocks(x, size).reshape(1, x.shape[1], -1, size**2, x.shape[-1]) for x in (keys, values))
     return from_blocks(topk_guided_read(keys, values, to_blocks(query, size), indices, present), *query.shape[1:3])
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("chunk_bytes", [1, 300_000, 2**40])  # one query at a time, some, all
+@pytest.mark.parametrize("chunk_bytes", [1, 300_000, 2**40])  # chunks of one query cell, some query cells, all query cells
 def test_topk_read_equals_loops(x64, monkeypatch, size, chunk_bytes):
     monkeypatch.setattr(matching, "CHUNK_BYTES", chunk_bytes)
     found = fine_read(size, *fine_case(size), chunk_bytes)
@@ -112,11 +118,11 @@ def test_topk_read_loses_little_to_rounding(size, dtype):
 
 
 def test_topk_read_never_touches_what_is_absent():
-    """The content of a missing frame has no effect, for any indices of missing cells."""
+    """The keys and values of a missing frame have no effect, although indices of absent cells may refer to this frame."""
     keys, values, query, _, _ = fine_case(2, GRID, np.float32)
     n = GRID[0] * GRID[1]
     affinity = np.concatenate([np.full((1, 2, n, n), -np.inf), draw(0, 1, 2, n, n)], axis=3).astype(np.float32)
-    affinity[..., n + 5 :] = -np.inf  # 5 cells for k = 32
+    affinity[..., n + 5 :] = -np.inf  # only 5 cells exist, but k is 32
     indices, present = map(np.asarray, select_topk(jnp.asarray(affinity), 32))
     assert present.sum(-1).max() == present.sum(-1).min() == 5 and (indices[present] >= n).all()
     clean = fine_read(2, keys, values, query, indices, present)

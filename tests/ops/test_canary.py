@@ -1,4 +1,4 @@
-"""Results with jit against results without jit, for known errors of jaxlib on a CPU and for reads of the memory."""
+"""Compares results with and without jit for memory reads, and for operations that some jaxlib releases compute wrongly."""
 
 import functools
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("optimised")
 
 
 def squared_norms(rows):
-    """A matrix-vector product for each row and then a reduction (jax issue 39103)."""
+    """Computes a matrix-vector product and then a sum for each row, as in jax issue 39103."""
     matrix = jnp.eye(3, dtype=rows.dtype)
     return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
 
@@ -36,7 +36,7 @@ def test_a_reduction_over_a_long_batch(x64, dtype, count):
 
 @pytest.mark.parametrize("shape", [(10, 4, 6), (30, 40, 50)])
 def test_a_reduction_of_a_broadcast_product(shape):
-    """Many axes, one of them summed (as in jax issue 39257, smaller)."""
+    """Sums a product with many axes over one axis. This is a smaller version of the case in jax issue 39257."""
     rng = np.random.default_rng(0)
     left = rng.random(shape, np.float32)
     right = rng.random((*shape, 3, 3, 3), np.float32)
@@ -63,7 +63,7 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_the_kernel_guided_read_with_and_without_jit(slots):
-    """540 cells, a third of those of a 480p frame: 290,000 affinities in each slot."""
+    """The frames have 540 cells, a third as many as a 480p frame. Each slot has 290,000 affinities per object."""
     height, width = 18, 30
     keys, values = draw(0, 1, 2, slots, height, width, 16), draw(1, 1, 2, slots, height, width, 8)
     centres = jnp.asarray(np.random.default_rng(2).integers(0, 540, (1, 2, slots, 540)), jnp.int32)
@@ -89,7 +89,7 @@ def test_the_topk_guided_read_with_and_without_jit():
 
 
 def test_the_tests_run_on_sound_ground():
-    canary.reductions_are_sound.cache_clear()  # another test may have called it without optimisations
+    canary.reductions_are_sound.cache_clear()  # a test without XLA's optimisations may have cached a result
     assert canary.reductions_are_sound()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -103,7 +103,7 @@ def test_a_user_of_an_affected_jaxlib_is_reported(monkeypatch):
 
 
 def test_the_canary_warns_without_the_flag_only_where_jaxlib_is_affected():
-    """In a separate process, as for users: results are correct, or a warning is printed."""
+    """In a process without the XLA flags of the tests, a warning is printed if and only if results are wrong."""
     program = "from hmmn_jax.ops import canary; canary.warn_if_cpu_is_unsound(); print(canary.reductions_are_sound())"
     environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "false"

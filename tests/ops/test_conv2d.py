@@ -1,4 +1,4 @@
-"""Convolutions with several sizes and strides, against loops."""
+"""Compares convolutions of several sizes and strides with loops, and their gradients with those of XLA."""
 
 import jax
 import jax.numpy as jnp
@@ -46,14 +46,14 @@ def test_bfloat16_convolution_rounds_only_its_result(x64, outputs):
     found = jax.jit(conv2d)(x, kernel)
     exact = oracles.conv(x[0].astype(np.float64), kernel.astype(np.float64), 1)
     assert found.dtype == jnp.bfloat16
-    np.testing.assert_allclose(found[0].astype(np.float64), exact, rtol=2**-8, atol=1e-4)  # half a unit in the last place
+    np.testing.assert_allclose(found[0].astype(np.float64), exact, rtol=2**-8, atol=1e-4)  # rtol: half an ulp of bfloat16
 
 
 SHAPES = (2, 5, 6, 3), (3, 3, 3, 2), (2, 5, 6, 2)  # input, kernel, output
 
 
 def test_gradients_with_few_outputs(x64):
-    """The convolution is a sum over taps. Its gradients are compared with XLA's."""
+    """With few outputs, `conv2d` sums shifted products of the kernel's taps. The gradients are compared with XLA's."""
     x, kernel, gradient = (jnp.asarray(draw(*shape, seed=i)) for i, shape in enumerate(SHAPES))
 
     def by_xla(x, kernel):

@@ -1,4 +1,4 @@
-"""Custom gradients, against loops over taps and pixels in float64."""
+"""Compares the custom gradients of `hmmn_jax.ops.convolution` with loops over taps and pixels in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tests import oracles
 
 
 def gradients_by_loops(x, kernel, stride, gradient):
-    """Each output pixel is a sum over taps, so it contributes to the gradient of each tap."""
+    """Returns the gradients of the input and the kernel, added up in loops over output pixels and kernel taps."""
     size = kernel.shape[0]
     padding = [(0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0)]
     x = np.pad(x, padding)
@@ -41,7 +41,7 @@ def test_gradients_of_a_convolution(x64, monkeypatch, size, stride, band_bytes):
 
 
 def test_bfloat16_is_summed_in_float32():
-    """4096 ones: a sum in bfloat16 stops at 256."""
+    """Sums 4096 ones. In bfloat16, the sum would stop at 256, because 256 + 1 is rounded to 256."""
     x, kernel = jnp.ones((1, 64, 64, 1), jnp.bfloat16), jnp.ones((1, 1, 1, 1), jnp.bfloat16)
     y, backward = jax.vjp(lambda kernel, bias: convolve(x, kernel, 1) + at_all_pixels(bias, x.shape), kernel, kernel[0, 0, 0])
     to_kernel, to_bias = backward(jnp.ones_like(y))

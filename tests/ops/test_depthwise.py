@@ -1,4 +1,4 @@
-"""Depthwise convolution and its gradients, for CPUs and for accelerators, against loops over taps and pixels."""
+"""Compares depthwise convolution and its gradients, in the forms for CPUs and accelerators, with loops over taps and pixels."""
 
 import functools
 
@@ -10,7 +10,7 @@ import pytest
 from hmmn_jax.ops import depthwise
 from hmmn_jax.ops.depthwise import depthwise_conv2d, depthwise_padded
 
-# Side, size of the kernel, stride, and the padding before and after in TensorFlow.
+# Keys: side length of the map, kernel size, stride. Values: TensorFlow's padding before and after.
 SAME = {
     (6, 3, 1): (1, 1),
     (7, 3, 1): (1, 1),
@@ -24,7 +24,7 @@ SAME = {
 
 
 def by_loops(x, kernel, stride, padding, gradient=None):
-    """The convolution; with a gradient of its output, the gradients of the map and the kernel."""
+    """Returns the output, and the gradients of the input and the kernel for a `gradient` of the output (0 if it is None)."""
     size = len(kernel)
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))
     y = np.zeros((len(x), *((side - size) // stride + 1 for side in padded.shape[1:3]), x.shape[3]))
@@ -65,14 +65,14 @@ def test_it_and_its_gradients(x64, size, stride, padding):
     def padded(form):
         return lambda x, kernel: form(x, kernel, stride, zeros)
 
-    # The tests run on a CPU, which uses a different implementation from `_grouped`.
+    # `_grouped` is the implementation for accelerators. The tests run on a CPU, so `_grouped` is called directly.
     for form in (padded(depthwise_padded), padded(depthwise._grouped), *([] if padding == "of columns" else [public])):
         for found, wanted in zip(run(form, x, kernel, gradient), expected, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
 
 
 def test_bfloat16_is_summed_in_float32():
-    """4096 ones: a sum in bfloat16 stops at 256."""
+    """Sums 4096 ones. In bfloat16, the sum would stop at 256, because 256 + 1 is rounded to 256."""
     x, kernel = jnp.ones((1, 64, 64, 2), jnp.bfloat16), jnp.ones((3, 3, 1, 2), jnp.bfloat16)
     y, backward = jax.vjp(depthwise_conv2d, x, kernel)
     to_x, to_kernel = backward(jnp.ones_like(y))

@@ -1,4 +1,7 @@
-"""Bands of rows against whole maps, and whole maps against loops. (test_efficientnet_lite.py compares with PyTorch.)"""
+"""Compares `inverted_residual` in bands of rows with whole maps, and whole maps with loops.
+
+`test_efficientnet_lite.py` compares the network that contains these blocks with PyTorch.
+"""
 
 import functools
 
@@ -42,7 +45,7 @@ def test_without_expansion(x64):
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_bands_of_any_height_equal_whole_maps(x64, monkeypatch, size, stride):
-    """One and two rows at a time: the last band is not full and extends beyond the map."""
+    """Processes maps in bands of one and two output rows. The last band may extend beyond the map."""
     arguments = case(size)
     expected = literal(*arguments, stride)
     gradient = np.random.default_rng(1).normal(size=expected.shape)
@@ -53,7 +56,7 @@ def test_bands_of_any_height_equal_whole_maps(x64, monkeypatch, size, stride):
 
     whole = jax.jit(run)(*arguments)
     np.testing.assert_allclose(whole[0], expected, rtol=0, atol=1e-12)
-    row = stride * 2 * 12 * 6 * 8  # bytes: 2 images, up to 12 columns, float64
+    row = stride * 2 * 12 * 6 * 8  # bytes per output row: `stride` input rows, 2 images, up to 12 columns, 6 channels, float64
     in_bands, taken = module._in_bands, []
     monkeypatch.setattr(
         module, "_in_bands", lambda *args, **options: taken.append(options["rows"]) or in_bands(*args, **options)

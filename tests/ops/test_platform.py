@@ -1,4 +1,4 @@
-"""A function with several implementations, each with its own gradient."""
+"""Tests `by_platform` with a function that has several implementations, each with its own gradient."""
 
 import functools
 

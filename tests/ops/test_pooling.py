@@ -1,4 +1,4 @@
-"""Max-pooling and its gradient, against loops."""
+"""Compares max-pooling and its gradient with loops."""
 
 import jax
 import jax.numpy as jnp

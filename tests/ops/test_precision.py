@@ -1,4 +1,4 @@
-"""Which products are exact on which platform."""
+"""Tests which matrix products are exact on which platform."""
 
 import functools
 

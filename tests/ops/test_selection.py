@@ -1,4 +1,4 @@
-"""The selection for GPUs, against `jax.lax.top_k`."""
+"""Compares the top-k selection for GPUs with `jax.lax.top_k`."""
 
 import re
 
@@ -12,14 +12,15 @@ from tests.lowered import lower, shape
 
 
 def rows():
-    """Rows of 1100 numbers: without ties, with many ties, with infinities, with zeros of both signs, all equal."""
+    """Returns rows of 1100 numbers: without ties, with many ties, with infinities, with zeros of both signs, or all equal."""
     rng = np.random.default_rng(0)
     plain, few = rng.normal(size=(6, 1100)), rng.integers(-2, 3, (6, 1100))
-    mostly_absent = np.where(np.arange(1100) % 51 == 7, plain, -np.inf)  # 21 numbers, fewer than 32
+    mostly_absent = np.where(np.arange(1100) % 51 == 7, plain, -np.inf)  # 22 finite numbers, fewer than 32
     greatest = np.where(few == 2, np.inf, few)
     zeros = np.where(rng.random((6, 1100)) < 0.5, 0.0, -0.0)
     zeros[:, ::97] = rng.integers(-1, 2, zeros[:, ::97].shape)
-    half = np.concatenate([np.full((6, 550), -np.inf), few[:, 550:]], axis=1)  # the first frame does not exist
+    # The first half of each row is -inf, as for a memory without a first frame.
+    half = np.concatenate([np.full((6, 550), -np.inf), few[:, 550:]], axis=1)
     return np.concatenate([plain, few, mostly_absent, greatest, zeros, half, np.full((6, 1100), -np.inf)]).astype(np.float32)
 
 
@@ -33,7 +34,7 @@ def test_rounds_are_the_definition(k):
 
 
 def test_numbers_that_are_none_come_first_as_in_the_definition():
-    x = jnp.where(np.arange(1100) % 60 == 1, np.nan, rows()[:1])  # 19 of them
+    x = jnp.where(np.arange(1100) % 60 == 1, np.nan, rows()[:1])  # 19 NaNs
     found, wanted = top_k_in_rounds(x, 32), jax.lax.top_k(x, 32)
     assert np.isnan(found[0]).sum() == 19
     np.testing.assert_array_equal(found[1], wanted[1])
@@ -57,7 +58,7 @@ def test_the_least_number_counts_as_absent():
         ("cuda", "float32", 3240, 32, ["1620x3240x, 16"] * 2),
         ("rocm", "float32", 3240, 32, ["1620x3240x, 16"] * 2),
         ("cuda", "float32", 3240, 8, ["1x1x1620x3240x, 8"]),
-        ("cuda", "float32", 576, 32, ["1x1x1620x576x, 32"]),  # too short for the kernel: one sort instead of two
+        ("cuda", "float32", 576, 32, ["1x1x1620x576x, 32"]),  # too short for XLA's top-k kernel, so rows are sorted once
         ("cuda", "bfloat16", 3240, 32, ["1x1x1620x3240x, 32"]),
         ("cpu", "float32", 3240, 32, ["1x1x1620x3240x, 32"]),
         ("tpu", "float32", 3240, 32, ["1x1x1620x3240x, 32"]),
@@ -70,7 +71,10 @@ def test_gpus_select_16_at_a_time(platform, dtype, cells, k, expected):
 
 
 def test_several_users_do_not_bring_back_the_sort():
-    """The strides use slices of one selection. Without a barrier, XLA would sort whole rows because of the slices."""
+    """The memory reads at strides 8 and 4 use slices of the same top-k result.
+
+    Without an optimization barrier, XLA would sort whole rows because of the slices.
+    """
 
     def users(x):
         best, indices = top_k(x, 32)

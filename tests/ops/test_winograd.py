@@ -1,4 +1,4 @@
-"""Winograd's algorithm against the definition of a convolution, summed in float64 by NumPy."""
+"""Compares Winograd's algorithm with the definition of a convolution, computed by NumPy in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tests.small import SMALL, variables
 
 
 def convolve(x, kernel):
-    """3x3 cross-correlation with zero padding of one pixel, as nine shifted products."""
+    """Computes a 3x3 cross-correlation with one pixel of zero padding, as a sum of nine shifted products."""
     x, kernel = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0))), kernel.astype(np.float64)
     h, w = x.shape[1] - 2, x.shape[2] - 2
     return sum(x[:, i : i + h, j : j + w] @ kernel[i, j] for i in range(3) for j in range(3))
@@ -52,7 +52,7 @@ def test_gradients_equal_the_definition(shape, band_bytes, monkeypatch):
 @pytest.mark.parametrize("kernel_bytes", [1, 2**11, 2**24], ids=["a group a channel", "some groups", "one group"])
 @pytest.mark.parametrize("band_bytes", [1, 2**24], ids=["a band a tile row", "one band"])
 def test_sums_and_relu(band_bytes, kernel_bytes, monkeypatch):
-    """With a bias, a map that is added, and the positive part of the input; all four gradients."""
+    """Convolves relu(x) and adds a bias and a map. The output and the gradients of all four arguments are compared."""
     monkeypatch.setattr(winograd, "BAND_BYTES", band_bytes)
     monkeypatch.setattr(winograd, "KERNEL_BYTES", kernel_bytes)
     b, h, w, c, o = 2, 13, 10, 6, 5
@@ -77,7 +77,7 @@ def test_sums_and_relu(band_bytes, kernel_bytes, monkeypatch):
 
 
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():
-    """The transform of the kernel depends on the corner only formally, so a NaN in the corner does not change the transform."""
+    """The transformed kernel depends artificially on the corner pixel. A NaN in this pixel must not change the kernel."""
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((1, 12, 12, 3), np.float32), rng.standard_normal((3, 3, 3, 4), np.float32)
     x[0, 0, 0, 0] = np.nan

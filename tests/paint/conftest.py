@@ -1,4 +1,4 @@
-"""Projects served for the tests of the HTTP API."""
+"""Provides frames, servers and clients for the tests of the HTTP API."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def frames(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, frames):
-    """A tab of a project with one object, which tests must not change."""
+    """Yields a client of a project with one object. Tests must not change the project, because they share it."""
     with serving(tmp_path_factory.mktemp("shared") / "project", frames) as server:
         page = Page(server.url)
         page.add("koi")
@@ -21,7 +21,7 @@ def shared(tmp_path_factory, frames):
 
 @pytest.fixture
 def served(tmp_path, frames):
-    """A new project whose frames are computed when the test allows it."""
+    """Yields the server of a new project, whose segmenter computes each frame only when the test allows it."""
     segmenter = Gated()
     with serving(tmp_path / "project", frames, segmenter) as server:
         server.segmenter, server.folder = segmenter, tmp_path / "project"

@@ -1,4 +1,4 @@
-"""The server of a page in a thread of the test, and a client in place of a browser."""
+"""Runs the server of the page in a thread of the test process, and provides a client in place of a browser."""
 
 import contextlib
 import gzip
@@ -20,7 +20,7 @@ COUNT, HEIGHT, WIDTH = 9, 20, 30
 
 
 def make_frames(folder, count=COUNT, height=HEIGHT, width=WIDTH):
-    """A folder with noise as PNGs."""
+    """Writes frames of noise as PNG files to a new folder, and returns the folder."""
     folder.mkdir(parents=True)
     for t, frame in enumerate(clip(count, height, width)):
         Image.fromarray(frame).save(folder / f"{t:05d}.png")
@@ -28,7 +28,7 @@ def make_frames(folder, count=COUNT, height=HEIGHT, width=WIDTH):
 
 
 def box(*ids, top=1):
-    """Objects side by side, eight columns each."""
+    """Returns a mask with objects side by side, each eight columns wide."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     for i, k in enumerate(ids):
         mask[top : top + 9, 9 * i + 1 : 9 * i + 9] = k
@@ -36,7 +36,7 @@ def box(*ids, top=1):
 
 
 class Gated(Stub):
-    """A stub that computes a frame only when the test allows it."""
+    """A stub segmenter that computes each frame only when the test allows it."""
 
     def __init__(self):
         super().__init__()
@@ -48,14 +48,14 @@ class Gated(Stub):
         return super().step(*args, **options)
 
     def let(self, frames):
-        """Allows some frames, and waits until the next one is started."""
+        """Allows the computation of `frames` frames, and waits until the computation of the next frame starts."""
         for _ in range(frames):
             self.gate.release()
             assert self.at.acquire(timeout=20)
 
 
 class Page:
-    """A tab: sends the requests of the page, with the revisions that it has received. The tab closes with its server."""
+    """A client that sends the same requests as a browser tab. The client is closed when its server stops."""
 
     opened = []  # noqa: RUF012
 
@@ -80,11 +80,11 @@ class Page:
 
     @property
     def states(self):
-        """A letter for each frame: annotated, final, provisional, stale, missing."""
+        """The state of each frame as one letter: annotated, final, provisional, stale or missing."""
         return "".join(frame["state"][0] for frame in self.json("/api/timeline")["frames"])
 
     def edit(self, method, path, revision=None, **options):
-        """A request that edits the project, by default its current revision."""
+        """Sends a request that edits the project. The default of `revision` is the project's current revision."""
         revision = self.json("/api/project")["revision"] if revision is None else revision
         return self.http.request(method, path, headers={"If-Match": f'"{revision}"'}, **options)
 
@@ -93,7 +93,7 @@ class Page:
             assert self.edit("POST", "/api/objects", json={"name": name}).status_code == 201
 
     def put(self, t, mask, match=None, unknown=None):
-        """Annotates. `match`: the revision that was edited; None: a frame without annotation."""
+        """Annotates frame `t`. `match` is the revision of the edited frame, or None for a frame without an annotation."""
         body = mask.astype(mask.dtype.newbyteorder("<")).tobytes()
         body += b"" if unknown is None else unknown.astype(np.uint8).tobytes()
         headers = {"If-None-Match": "*"} if match is None else {"If-Match": match}
@@ -113,7 +113,7 @@ class Page:
         return self.http.post("/api/jobs", json={"start": start, "stop": stop, "direction": direction})
 
     def events(self, after=0, until=lambda name, data: False, headers=None):
-        """Name and data of the events after number `after`, up to the first for which `until` is true. Also their numbers."""
+        """Returns (number, name, data) of the events after number `after`, up to the first event for which `until` is true."""
         found = []
         with self.http.stream("GET", "/api/events", params={"after": after}, headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -130,13 +130,13 @@ class Page:
         return found
 
     def wait(self, *states, after=0):
-        """The events until the job has one of these states."""
+        """Returns the events after number `after`, until the job has one of the given states."""
         return self.events(after, lambda name, data: name == "job" and data["state"] in states)
 
 
 @contextlib.contextmanager
 def serving(folder, video, segmenter=None, host="127.0.0.1", first=0):
-    """Serves a project whose revisions start at `first`; yields the server."""
+    """Serves a project in a thread, and yields the server. Revisions and events are numbered from `first`."""
     with contextlib.ExitStack() as opened:
         with mock.patch.object(opening, "first_number", lambda: first):
             server = opened.enter_context(open_page(folder, video, lambda _: segmenter or Stub(), "stub", host, 0))
@@ -163,11 +163,11 @@ def error(answer, status):
 
 
 def open_again(folder, frames, port=0):
-    """Opens a page, and closes it."""
+    """Opens a project and its server, and closes both."""
     with open_page(folder, frames, lambda _: Stub(), "stub", "127.0.0.1", port):
         pass
 
 
 def loaded(served, frames):
-    """The session that another process would read."""
+    """Loads the saved session, as another process would do."""
     return Session.load(served.folder / "session", Stub(), frames)

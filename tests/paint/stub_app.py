@@ -1,8 +1,8 @@
-"""Serves a project whose segmenter is an integer rule, for tests in a browser without compilation.
+"""Serves a project with a stub segmenter, so that tests of the page need no compilation.
 
     python -m tests.paint.stub_app VIDEO PROJECT [--port N] [--seconds-per-frame X]
 
-Prints the same lines as `hmmn-jax paint`.
+The program prints the same lines as `hmmn-jax paint`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tests.session.stub import Stub
 
 
 class SlowStub(Stub):
-    """A stub with a delay for each frame."""
+    """A stub segmenter that waits before each frame."""
 
     def __init__(self, seconds):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The log of events, without a server."""
+"""Tests the log of events without a server."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from hmmn_jax.paint.events import EventLog
 
 
 async def take(log, after, count, then=lambda: None):
-    """The next messages of a stream, after its first line."""
+    """Opens a stream, reads its first line, calls `then`, and returns the next `count` messages."""
     found, stream = [], log.stream(after)
     assert (await anext(stream)).startswith(":")
     then()

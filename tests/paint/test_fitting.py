@@ -1,4 +1,4 @@
-"""The segmenter for a video: its limit of memory frames, and the note about large frames."""
+"""Tests the choice of the maximum number of memory frames for a video, and the notes about the size of its frames."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hmmn_jax.paint.fitting import fitted_segmenter, fitted_size
 
 
 class Many(ArrayVideo):
-    """A video with a given number of equal frames."""
+    """A video of `count` frames, of which only one is stored."""
 
     def __init__(self, count, height, width):
         super().__init__(np.zeros((1, height, width, 3), np.uint8))
@@ -21,7 +21,8 @@ class Many(ArrayVideo):
         return self.count
 
 
-CONFIG = HMMNConfig().replace(key_dim_s16=16, value_dim_s16=48)  # 4 * (16 + 48) bytes per cell, and 4 bytes for its centre
+# A memory cell takes 260 bytes: 4 * (16 + 48) for its key and value, and 4 for its kernel centre.
+CONFIG = HMMNConfig().replace(key_dim_s16=16, value_dim_s16=48)
 
 
 class Made(Segmenter):
@@ -32,9 +33,9 @@ class Made(Segmenter):
 @pytest.mark.parametrize(
     ("count", "free", "bound"),
     [
-        (30, 1e12, 7),  # a bank of 8 slots is enough
+        (30, 1e12, 7),  # a bank of 8 slots is enough for 30 frames
         (2000, 1e12, 511),
-        (2000, 4 * 30 * 54 * 260 * 1.5 * 2 * 100, 63),  # twice what 100 slots take while the bank grows
+        (2000, 4 * 30 * 54 * 260 * 1.5 * 2 * 100, 63),  # half of this is enough for 100 slots while the bank grows
         (2000, 0, 7),
     ],
 )
@@ -58,7 +59,7 @@ def test_memory_frames_are_bounded(monkeypatch, capsys, count, free, bound):
 )
 def test_the_size_of_the_input(monkeypatch, capsys, chosen, height, width, size, note):
     monkeypatch.setattr(fitting, "Segmenter", Made)
-    monkeypatch.setattr(fitting, "free_bytes", lambda: 4 * 30 * 54 * 260 * 3 * 100)  # 100 slots of 480x864
+    monkeypatch.setattr(fitting, "free_bytes", lambda: 4 * 30 * 54 * 260 * 3 * 100)  # enough for 100 slots at 480x864
     video = Many(2000, height, width)
     assert fitted_size(chosen, video) == size
     made = fitted_segmenter({}, CONFIG, video, chosen)

@@ -1,4 +1,4 @@
-"""A server that is ended by SIGKILL or Ctrl-C. All confirmed edits exist afterwards."""
+"""Tests that no confirmed edit is lost when the server is ended by SIGKILL or Ctrl-C."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def started(*args, **options):
-    """A process that is ended if the test fails."""
+    """Starts a process, and kills it if it is still running at the end, for example because the test failed."""
     with subprocess.Popen(*args, **options) as process:
         try:
             yield process
@@ -46,7 +46,7 @@ def test_a_process_that_ends_in_the_middle_of_a_job(tmp_path, number, code):
             errors = process.stderr.read()
     assert ("interrupted" in errors and "Traceback" not in errors) if code > 0 else errors == ""
     assert {path.name for path in folder.iterdir() if path.name[0] != "."} == {"lock", "project.json", "session"}
-    with serving(folder, None) as server:  # the folder is taken over at once, although its owner did not release it
+    with serving(folder, None) as server:  # the folder can be opened at once, although its lock file still exists
         again = Page(server.url)
         assert again.states[1:5] == "fffa" and "m" in again.states
         for t, mask in seen.items():

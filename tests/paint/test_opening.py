@@ -1,4 +1,4 @@
-"""The note about the length of a video when it is opened."""
+"""Tests the note that is printed when a long video is opened."""
 
 import itertools
 
@@ -11,13 +11,13 @@ from hmmn_jax.paint.opening import count_frames
 
 
 class Film(ArrayVideo):
-    """Frames whose number is only estimated."""
+    """A video of `count` frames whose length is estimated as `about` before it is decoded."""
 
     def __init__(self, count, about):
         super().__init__(np.zeros((count, 2, 2, 3), np.uint8), "film")
         self.length_hint = about
 
-    length_hint = 0  # a property in `Video`
+    length_hint = 0  # replaces the property of `Video`
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ class Film(ArrayVideo):
     [(300, 300, 20), (300, 240, 15), (300, 60, None), (300, 0, None), (20, 20, None), (20, 3000, None)],
 )
 def test_a_note_on_long_films(monkeypatch, capsys, count, about, seconds):
-    clock = itertools.count(0, 4)  # each reading of the clock advances it by four seconds
+    clock = itertools.count(0, 4)  # each call of `monotonic` returns four seconds more
     monkeypatch.setattr(opening.time, "monotonic", lambda: next(clock))
     assert count_frames(Film(count, about)) == count
     expected = f"film: about {about} frames are decoded once before the page opens. This takes about {seconds} s."

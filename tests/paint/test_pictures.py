@@ -1,4 +1,4 @@
-"""Frames as JPEGs: sizes, and the cache."""
+"""Tests the sizes and the cache of frames that are encoded as JPEGs."""
 
 import io
 

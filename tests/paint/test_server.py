@@ -1,4 +1,4 @@
-"""Reading, annotations and objects with the HTTP API of the page, on a server on this machine."""
+"""Tests the HTTP API of the page with a local server: reading, annotations and objects."""
 
 import gzip
 import io
@@ -161,7 +161,7 @@ def test_objects(page, served, frames):
     assert "id 2" in error(page.put(3, box(2), page.etag(3)), 422)
     page.add("new")
     assert [found["id"] for found in page.json("/api/project")["objects"]] == [3, 4]
-    page.edit("DELETE", "/api/objects/4")  # no pixel was painted
+    page.edit("DELETE", "/api/objects/4")  # object 4 has no pixels
     for expected in ([3, 4], [2, 3, 4], [1, 2, 3, 4]):
         assert page.edit("POST", "/api/undo").json()["undone"]
         assert [found["id"] for found in page.json("/api/project")["objects"]] == expected
@@ -191,7 +191,7 @@ def test_objects(page, served, frames):
         ("POST", "/api/exports", {"kind": "davis", "start": 0, "stop": 10}, 422),
         ("POST", "/api/jobs", {"start": 0, "stop": 9, "direction": "up"}, 422),
         ("POST", "/api/jobs", {"start": 0, "stop": "9", "direction": "both"}, 422),
-        ("POST", "/api/jobs", {"start": 0, "stop": 9, "direction": "both"}, 422),  # nothing is annotated
+        ("POST", "/api/jobs", {"start": 0, "stop": 9, "direction": "both"}, 422),  # no frame is annotated
         ("DELETE", "/api/jobs/current", {}, 404),
         ("PUT", "/api/project", {}, 405),
         ("GET", "/api/exports/../project.json", {}, 404),

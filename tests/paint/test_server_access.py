@@ -1,4 +1,4 @@
-"""Access control of the server, and its address."""
+"""Tests the server's access control, and the address on which it listens."""
 
 import contextlib
 
@@ -66,7 +66,7 @@ def test_a_code_works_once_in_place_of_the_token(tmp_path, frames, monkeypatch):
 
 
 def test_a_link_on_another_page_opens_this_one(shared):
-    """A redirected request would have no cookie, because the browser attributes the request to the other page."""
+    """The response is a page that opens `/`. After a redirect, the browser would not send the cookie."""
     answer = httpx.get(f"{shared.http.base_url}/?token={shared.token}", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 200 and 'content="0; url=/"' in answer.text and "HttpOnly" in answer.headers["set-cookie"]
 
@@ -93,7 +93,7 @@ def test_an_address_that_is_taken(tmp_path, frames, shared):
 
 
 def test_a_tab_of_an_earlier_server_is_rejected(tmp_path, frames):
-    """The browser has access again after opening the new address."""
+    """A tab can open the address of a new server, but the revisions and events of the earlier server are not accepted."""
     first = opening.first_number()
     with serving(tmp_path / "project", frames) as server, contextlib.closing(Page(server.url)) as page:
         page.add("koi")

@@ -1,4 +1,4 @@
-"""Jobs, events and exports of the HTTP API of the page."""
+"""Tests the HTTP API of the page: jobs, events and exports."""
 
 import io
 import zipfile
@@ -29,7 +29,7 @@ def test_a_job_forward_and_its_events(page, served):
     ]
     assert all(job["total"] == 6 for job in jobs) and jobs[-1]["seconds_left"] == 0 and jobs[-2]["frames_per_second"] > 0
     assert page.states == "mmaffffff" and page.json("/api/project")["job"] == jobs[-1]
-    assert page.start(direction="backward").json()["job"]["state"] == "running"  # compiled already
+    assert page.start(direction="backward").json()["job"]["state"] == "running"  # nothing needs to be compiled
 
 
 def test_stop_correct_and_go_on(page, served, frames):
@@ -40,7 +40,7 @@ def test_stop_correct_and_go_on(page, served, frames):
     served.segmenter.let(2)
     assert "running" in error(page.start(), 409)
     assert page.http.delete("/api/jobs/current").status_code == 202
-    served.segmenter.gate.release()  # the current frame
+    served.segmenter.gate.release()  # lets the current frame finish
     assert page.wait("stopped")[-1][2]["done"] == 3
     assert page.states == "afffmmmmm" and served.segmenter.steps == 3
     assert len(loaded(served, frames).masks) == 4
@@ -54,7 +54,7 @@ def test_stop_correct_and_go_on(page, served, frames):
 
 
 def test_painting_while_it_runs(page, served):
-    """No response waits for the worker, and remaining frames use the new annotation."""
+    """The server responds while frames are computed, and the remaining frames use the new annotation."""
     page.add("koi", "other")
     page.put(0, box(1))
     page.start(direction="forward")

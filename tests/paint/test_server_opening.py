@@ -1,4 +1,4 @@
-"""Reopening projects, and folders that are rejected."""
+"""Tests that projects can be reopened, and that unsuitable or damaged folders are rejected."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_a_reopened_project_is_complete(tmp_path, frames):
         (name,) = (one["name"] for one in page.json("/api/exports"))
         assert page.get(f"/api/exports/{name}").json()["categories"][0]["name"] == "koi"
         page.add("third")
-        assert page.json("/api/project")["objects"][-1]["id"] == 3  # 2 was deleted and is not reused
+        assert page.json("/api/project")["objects"][-1]["id"] == 3  # object 2 was deleted, and its id is not reused
     with serving(folder, None) as server:
         assert Page(server.url).json("/api/project")["name"] == "moved"
     moved.rename(frames)

@@ -1,4 +1,4 @@
-"""Masks as bytes, and decoding."""
+"""Tests the encoding of masks as bytes, and the decoding of valid and invalid bytes."""
 
 import gzip
 

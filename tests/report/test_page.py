@@ -1,4 +1,4 @@
-"""The parsed report: figures, order, no external resources, and names with special characters."""
+"""Tests the HTML report: figures, order of videos, special characters in names, pictures, charts, no external resources."""
 
 import base64
 import errno
@@ -34,7 +34,7 @@ VOID_TAGS = {"meta", "img", "path", "br", "hr"}
 
 
 class Page(HTMLParser):
-    """Checks that tags are nested correctly, and collects attributes and text outside of styles."""
+    """Parses a report, checks that its tags are nested correctly, and collects tags, attributes and visible text."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -74,7 +74,7 @@ def box(y, x, value):
 
 
 def made(root, names):
-    """Videos of two boxes. The prediction for the first video is perfect; the others have increasing errors."""
+    """Writes videos of two boxes, and predictions. The first prediction is perfect, and later ones have larger errors."""
     sequences = []
     for place, name in enumerate(names):
         folder = root / "data" / f"{place}"
@@ -105,7 +105,8 @@ def test_every_figure_is_on_the_page_and_the_worst_comes_first(world):
     about = {"data": "ROOT", "checkpoint": None, "config": {"mem_every": 5, "deep": {"er": "x"}, "paper": paper}}
     write_report(root / "run", PROTOCOL, sequences, root / "pred", about, scores, cost=cost, paper=paper)
     page = Page(root / "run" / "report.html")
-    jf = {s.name: (s.j.mean() + s.f.mean()) / 2 for s in scores}  # all objects have the same number of frames
+    jf = {s.name: (s.j.mean() + s.f.mean()) / 2 for s in scores}
+    # The mean over videos is the mean over objects, because all videos have two objects and the same number of frames.
     mean = np.mean([*jf.values()])
     assert (
         jf["good"] == 1
@@ -162,7 +163,7 @@ def test_malicious_names_stay_text(tmp_path):
     assert all("<script" not in (value or "") or name in ("title", "alt", "aria-label")
                for _, found in page.tags for name, value in found.items())  # fmt: skip
     assert "\udcff" not in page.source
-    # A name that is not valid UTF-8.
+    # The path contains a byte that is not valid UTF-8.
     write_report(tmp_path, PROTOCOL, sequences, tmp_path / "pred", {"masks": "bytes \udcff"}, scores)
     assert "bytes ?" in Page(tmp_path / "report.html").words
 
@@ -234,13 +235,13 @@ class TestFilm:
 
     def test_masks_are_filled_and_annotations_outlined(self, world):
         root, sequences, _ = world
-        (root / "pred/bad/00000.png").unlink()  # the mask of the given frame is the annotation
+        (root / "pred/bad/00000.png").unlink()  # not needed, because the picture of frame 0 shows the annotation
         thumbnails = make_thumbnails(sequences[2], root / "pred", {0: "given", 4: "worst"}, PROTOCOL)
         assert [(t.frame_name, t.label) for t in thumbnails] == [("00000", "given"), ("00004", "worst")]
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(thumbnails[1].uri.split(",")[1])))).astype(int)
-        assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, but not predicted: the frame
+        assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, but not predicted, so the frame is visible
         assert (picture[15, 25:35] > 235).all() and (picture[14, 25:35] < 20).all()
-        red = picture[10, 17]  # predicted, with an offset: at x = 4 + 2 * 4
+        red = picture[10, 17]  # inside the predicted box, which starts at x = 4 + 2 * 4
         assert red[0] > red[1] + 40 and red[0] > red[2] + 40
 
     def test_outline_literal(self):

@@ -1,4 +1,4 @@
-"""A short video with masks, and sessions with the stub."""
+"""Creates a short video, its masks, and sessions with a stub segmenter."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ EMPTY = np.zeros((5, 6), np.uint8)
 
 
 def box(*ids, top=1):
-    """Objects side by side, two columns each."""
+    """Returns a mask with objects side by side, each two columns wide."""
     mask = EMPTY.astype(np.uint16 if max(ids) > 255 else np.uint8)
     for i, k in enumerate(ids):
         mask[top : top + 3, 2 * i : 2 * i + 2] = k
@@ -25,7 +25,7 @@ def make(anchors, frames=FRAMES, **options):
 
 
 def states(session):
-    """A letter for each frame: annotated, final, provisional, stale, missing."""
+    """Returns the state of each frame as one letter: annotated, final, provisional, stale or missing."""
     return "".join(session.state(t)[0] for t in range(len(session)))
 
 

@@ -1,6 +1,7 @@
-"""The rules of a session, frame by frame and without caches, for comparison.
+"""Implements the rules of `Session` frame by frame and without caches, as a reference for the tests.
 
-Frames are dictionaries: the mask, the probability of each object, and for computed frames the anchors and the passes.
+Each frame is a dictionary with the mask and the probability of each object. The dictionary of a computed frame also contains
+the frame's anchors (annotated frames on which it depends) and its passes.
 """
 
 import copy
@@ -23,7 +24,7 @@ class Oracle:
         return before, after
 
     def needs(self, t):
-        """The anchors of a frame, and their content."""
+        """Returns the anchors before and after a frame, with their content. An anchor is None if it does not exist."""
         return [None if a is None else (a, self.content(a)) for a in self.around(t)]
 
     def content(self, a):
@@ -48,7 +49,7 @@ class Oracle:
     # The network
 
     def run(self, a, t):
-        """The pass from anchor `a` to frame `t`, computed from its start."""
+        """Computes all frames from anchor `a` to frame `t`, and returns the result for frame `t`."""
         anchor = self.anchors[a]
         ids = sorted(anchor["p"])
         objects = [np.rint(anchor["p"][k] * LEVELS).astype(int) for k in ids]
@@ -77,7 +78,7 @@ class Oracle:
     # Propagation
 
     def propagate(self, start, stop, direction):
-        """Yields each frame, and whether it is final."""
+        """Yields the index of each frame, and whether its result is final."""
         assert self.anchors
         sent = {}
         for segment in self.segments(start, stop):

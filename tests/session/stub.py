@@ -1,4 +1,4 @@
-"""A segmenter that computes an integer rule: probabilities are in steps of 1/255, which a session stores exactly."""
+"""A stub segmenter that computes with integers. Its probabilities are multiples of 1/255, which a session stores exactly."""
 
 import numpy as np
 
@@ -8,7 +8,10 @@ LEVELS = 255
 
 
 def advance(levels, frame):
-    """Computes the next frame: `int [k+1,h,w]`, background first. Each object moves to the right into bright pixels."""
+    """Returns the probabilities of the next frame in steps of 1/255, `int [k+1,h,w]`, background first.
+
+    Each object moves one pixel to the right, and its probability is mixed with the brightness of the frame.
+    """
     left, out = np.full(levels.shape[1:], LEVELS), []
     for i, level in enumerate(levels[1:]):
         mixed = (3 * np.roll(level, 1, axis=1) + frame[..., i % 3].astype(int)) // 4
@@ -18,7 +21,7 @@ def advance(levels, frame):
 
 
 class Stub(Segmenter):
-    """Counts its steps, and stores the frames that were started and encoded. An encoded frame is the frame itself."""
+    """Counts its steps, and records the frames that are passed to `init` and `encode`. `encode` returns the frame itself."""
 
     def __init__(self):
         self.independent, self.steps, self.starts, self.encoded = False, 0, [], []
@@ -43,12 +46,12 @@ class Stub(Segmenter):
 
 
 def clip(count=7, height=5, width=6, seed=0):
-    """Noise, `uint8 [t,h,w,3]`."""
+    """Returns noise, `uint8 [t,h,w,3]`."""
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 def blobs(rng, ids, height=5, width=6):
-    """A mask with some of the ids, rarely with none."""
+    """Returns a mask with a square of 3x3 pixels at a random place for each id. Later squares may cover earlier ones."""
     mask = np.zeros((height, width), np.uint16 if max(ids, default=0) > 255 else np.uint8)
     for k in ids:
         top, left = rng.integers(0, height), rng.integers(0, width)

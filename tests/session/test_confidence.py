@@ -1,4 +1,4 @@
-"""Confidence and the next frame to annotate, computed by hand."""
+"""Compares the confidence and the next frame to annotate with results computed by hand."""
 
 import math
 
@@ -13,7 +13,7 @@ MASK = np.array([[1, 1, 0, 5]], np.uint8)
 def test_expected_j_of_soft_masks():
     p = np.array([[[0.9, 0.7, 0.4, 0.0]], [[0.0, 0.2, 0.3, 1.0]], [[0.1, 0.0, 0.0, 0.0]]], np.float32)
     found = expected_j(MASK, (1, 5, 8), p)
-    assert found == pytest.approx({1: 1.6 / 2.4, 5: 1.0 / 1.5})  # 8 has no pixel
+    assert found == pytest.approx({1: 1.6 / 2.4, 5: 1.0 / 1.5})  # object 8 has no pixels
 
 
 def test_certain_masks_are_trusted():
@@ -30,7 +30,7 @@ def test_disagreement_counts_most_in_the_middle(u, expected):
 
 def test_the_least_confidence_then_the_farthest_then_the_first():
     assert most_doubtful({3: [0.9, 0.2], 4: [0.5, 0.7]}, [0], 9) == 3
-    assert most_doubtful({3: [0.6], 4: [math.nan]}, [0], 9) == 4  # an absent object has 0.5
+    assert most_doubtful({3: [0.6], 4: [math.nan]}, [0], 9) == 4  # an absent object (NaN) has confidence 0.5
     assert most_doubtful({3: [0.4], 4: [math.nan], 5: []}, [0], 9) == 3
     assert most_doubtful({t: [0.5] for t in (1, 2, 3, 4, 5)}, [0, 6], 7) == 3
     assert most_doubtful({}, [2], 6) == 5

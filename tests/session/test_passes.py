@@ -1,4 +1,4 @@
-"""The stored combination of two passes, against the exact formula with probabilities that are not in steps of 1/255."""
+"""Compares the stored blend of two passes with the exact formula. The probabilities are not multiples of 1/255."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,10 @@ AREAS = {"forward": {1: 30, 2: 5, 3: 1, 4: 20}, "backward": {1: 30, 2: 5, 3: 1, 
 @pytest.mark.parametrize("areas", [None, AREAS])
 @pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward")])
 def test_a_blend_is_within_the_stated_bound_of_the_formula(order, areas):
-    """Object 4 is in both anchors, 1 only in the previous, 9 only in the next; frame 4 is at a quarter of the interval."""
+    """Frame 4 is at a quarter of the interval between the annotated frames 2 and 10.
+
+    Object 1 is only in frame 2, object 9 is only in frame 10, and object 4 is in both.
+    """
     rng, pool = np.random.default_rng(0), ArrayPool()
     forward, backward = rng.dirichlet((0.4, 0.4, 0.4), (2, 40, 50)).transpose(0, 3, 1, 2)
     passes = {
@@ -45,7 +48,7 @@ def test_a_blend_is_within_the_stated_bound_of_the_formula(order, areas):
 
 
 def test_a_pass_that_lost_an_object_has_no_weight():
-    """Object 1 has pixels in both passes, 2 only in the backward one, 3 in neither."""
+    """Object 1 has pixels in both passes, object 2 only in the backward pass, and object 3 in neither pass."""
     pool, quarters = ArrayPool(), np.zeros((3, 4, 4), np.float32)
     quarters[0, :2, :2] = 1
     lost, found = quarters.copy(), quarters.copy()
@@ -66,7 +69,7 @@ def test_a_pass_from_a_frame_in_which_the_object_is_nearly_hidden_has_little_wei
     pool, square, elsewhere = ArrayPool(), np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.float32)
     square[0, :4, :4] = elsewhere[0, 4:, 4:] = 1
     forward, backward = (Picture.pack(pool, (1,), (p[0] > 0.5).astype(np.uint8), p) for p in (square, elsewhere))
-    late = 9  # next to the annotated frame at 10, in which one pixel of the object is visible
+    late = 9  # next to the annotated frame 10, in which only one pixel of the object is visible
     first = merge_pass(BASIS, late, None, "forward", forward, pool, {"forward": {1: 16}, "backward": {1: 1}})
     assert np.array_equal(first.picture.mask, square[0])
     blended = merge_pass(BASIS, late, first, "backward", backward, pool, {"forward": {1: 16}, "backward": {1: 1}})

@@ -1,4 +1,7 @@
-"""Each frame is encoded once while memory allows. inference/test_segmenter.py tests that results are equal."""
+"""Tests that each frame is encoded only once if the memory budget allows it.
+
+`inference/test_segmenter.py` tests that encoding frames in advance does not change the results.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ def session_of(**options):
 
 
 def encoded(session):
-    """The frames that were encoded, in order."""
+    """Returns the indices of the frames that were encoded, in order."""
     return [next(t for t in range(9) if np.array_equal(FRAMES[t], frame)) for frame in session.segmenter.encoded]
 
 
@@ -35,7 +38,7 @@ def test_a_frame_is_encoded_once_for_all_passes_and_corrections():
 
 
 def test_those_that_were_not_used_for_longest_are_dropped():
-    """With memory for three frames, the backward pass uses the last three of the forward pass."""
+    """With a budget for three frames, the backward pass reuses the last three frames that the forward pass encoded."""
     session = session_of(encoded=3 * BYTES + 1)
     list(session.propagate())
     assert encoded(session) == [1, 2, 3, 4, 5, 6, 7, 4, 3, 2, 1]

@@ -1,4 +1,4 @@
-"""The rules of a session with a stub: random edits and propagations, against an oracle."""
+"""Compares sessions with an oracle after random edits and propagations. The segmenter is a stub."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from tests.session.stub import LEVELS, Stub, blobs, clip
 COUNT = 7
 IDS = (1, 2, 3, 300)
 KINDS = ("annotate", "unknown", "propagate", "propagate", "propagate", "remove", "merge", "unannotate", "undo")
-TOLERANCE = 2 / LEVELS  # two roundings of half a step, and the division by the sum
+TOLERANCE = 2 / LEVELS  # two roundings by up to half a step each, and the effect of dividing by the sum
 
 
 def assert_same(session, oracle, seed):
@@ -41,7 +41,7 @@ def compare(result, expected, place):
 
 
 def adopt(session, oracle, t):
-    """An annotation with unknown pixels is rounded to steps of 1/255. Comparisons of later frames must allow for that."""
+    """Copies the annotation of frame `t` to the oracle, because the session rounds its probabilities to steps of 1/255."""
     result = session.result(t)
     oracle.anchors[t]["mask"] = result.mask.astype(int)
     picture = session._ledger.timeline.anchors[t]

@@ -1,4 +1,4 @@
-"""`Session`: an example for each rule of propagation, stale frames and masks, with the stub."""
+"""Tests each rule of `Session` for propagation, stale frames and masks with an example. The segmenter is a stub."""
 
 import numpy as np
 import pytest
@@ -35,10 +35,10 @@ def test_one_direction_leaves_frames_between_provisional(direction, expected, st
 def test_what_lies_between_range_and_anchor_is_kept_and_not_yielded():
     session = make({0: box(1), 8: box(1)})
     assert run(session, 3, 5) == [(3, False), (4, False), (4, True), (3, True)]
-    assert states(session) == "appffpppa"  # the forward pass reached 1 to 4, the backward pass 7 to 3
+    assert states(session) == "appffpppa"  # the forward pass computed frames 1 to 4, the backward pass 7 to 3
     assert session.segmenter.steps == 4 + 5
     run(session, 5, 8)
-    assert states(session) == "appfffffa" and session.segmenter.steps == 4 + 5 + 7  # the backward pass already reached it
+    assert states(session) == "appfffffa" and session.segmenter.steps == 4 + 5 + 7  # the backward pass is not repeated
 
 
 def test_what_is_up_to_date_is_not_computed_again():
@@ -49,7 +49,7 @@ def test_what_is_up_to_date_is_not_computed_again():
     assert session.segmenter.steps == steps
     session.annotate(6, box(1))
     run(session)
-    assert session.segmenter.steps == steps + 1 + 1 + 2  # 5 from both sides, then 7 and 8
+    assert session.segmenter.steps == steps + 1 + 1 + 2  # frame 5 from both sides, then frames 7 and 8
 
 
 def test_an_anchor_starts_again_with_its_frame_and_mask():
@@ -72,7 +72,7 @@ def test_what_cannot_be():
     with pytest.raises(ValueError, match="expected forward, backward or both"):
         session.propagate(direction="up")
     for t in (-1, 9):
-        for one in (make({}), session):  # before and after counting frames
+        for one in (make({}), session):  # before and after the frames were counted
             with pytest.raises(IndexError):
                 one.annotate(t, box(1))
     with pytest.raises(ValueError, match="of its frame"):
@@ -111,7 +111,7 @@ def test_the_same_mask_again_makes_nothing_stale():
 
 
 def test_probabilities_of_unknown_pixels_are_content():
-    """Two annotations with the same mask and different probabilities are different."""
+    """Annotations with the same mask but different probabilities are treated as different."""
     session, hard = make({0: box(1)}), make({0: box(1)})
     run(session, 0, 4)
     session.annotate(3, EMPTY, np.ones((5, 6), bool))
@@ -169,7 +169,7 @@ def test_unknown_pixels_of_a_frame_never_computed_are_background():
 @pytest.mark.parametrize("by_reliability", [False, True])
 def test_blending_by_the_formula(by_reliability):
     masks = {0: box(1, 2), 4: box(2, 3)}
-    masks[0][1] = 0  # object 2 has four pixels here, and six in frame 4
+    masks[0][1] = 0  # object 2 has four pixels in frame 0, and six in frame 4
     session = make(masks, weigh_by_reliability=by_reliability)
     first, last = make({0: masks[0]}), make({4: masks[4]})
     for one in (session, first, last):

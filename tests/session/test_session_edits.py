@@ -1,4 +1,4 @@
-"""Edits of a `Session`: objects that are removed or merged, undo, and edits while it propagates."""
+"""Tests edits of a `Session`: removing and merging objects, undo, and edits during propagation."""
 
 import threading
 
@@ -14,7 +14,7 @@ def test_remove_rewrites_at_once_and_can_be_undone():
     run(session)
     before = [session.masks[t] for t in range(9)]
     session.remove(2)
-    assert session.objects == (1,) and states(session) == "asssafaff"  # between 4 and 6, object 2 never existed
+    assert session.objects == (1,) and states(session) == "asssafaff"  # frames 5, 7 and 8 never contained object 2
     for t in range(9):
         assert np.array_equal(session.masks[t], np.where(before[t] == 2, 0, before[t]))
     with pytest.raises(ValueError, match="object 2, which was removed"):
@@ -56,13 +56,13 @@ def test_undo_keeps_what_was_computed_since_where_it_serves():
     run(session)
     steps = session.segmenter.steps
     session.undo()
-    assert states(session) == "afffaffff"  # 1 to 3 as before, 5 to 8 as computed in the meantime
+    assert states(session) == "afffaffff"  # frames 1 to 3 are restored, and frames 5 to 8 are kept
     run(session)
     assert session.segmenter.steps == steps
     assert session.undo() and session.undo() and not session.undo() and session.annotated == ()
 
 
-# While it runs
+# During propagation
 
 
 def test_how_much_there_is_to_compute_and_what_was_computed():
@@ -90,7 +90,7 @@ def test_going_on_after_closing_is_as_if_it_had_not_been_closed():
     once, twice = (make({0: box(1), 7: box(1, 2)}) for _ in range(2))
     run(once)
     results = twice.propagate()
-    for _ in range(9):  # six forward, three of six backward
+    for _ in range(9):  # six frames forward, and three of the six frames backward
         next(results)
     results.close()
     assert states(twice) == "apppfffam"
@@ -125,9 +125,9 @@ def test_an_edit_while_it_runs_counts_afterwards():
     for i, (t, result) in enumerate(results):
         seen.append((t, result.final))
         if i == 3:
-            session.annotate(6, box(1, 2))  # ahead
+            session.annotate(6, box(1, 2))  # ahead of the pass
         if i == 5:
-            session.annotate(3, box(1, 2, top=2))  # behind
+            session.annotate(3, box(1, 2, top=2))  # behind the pass
         if i == 7:
             session.remove(2)
     run(expected)
@@ -143,7 +143,7 @@ def test_a_pass_ends_within_a_frame_of_an_edit_of_its_anchor():
     next(results)
     session.annotate(0, box(1, top=2))
     assert [t for t, _ in results] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert session.segmenter.steps == 1 + 1 + 8  # one is not used
+    assert session.segmenter.steps == 1 + 1 + 8  # the second result is discarded
 
 
 def test_edits_of_another_thread_while_it_runs():

@@ -1,4 +1,4 @@
-"""`Session` when the network's input and the frames differ in size."""
+"""Tests `Session` with a network input that is smaller than the frames."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_frames_are_segmented_at_another_size():
         found = session.result(t)
         assert found.mask.shape == (10, 12)
         assert np.array_equal(found.mask, result.ids[probs.argmax(axis=0)])
-        assert np.abs(found.probs - probs)[1:].max() <= 1 / LEVELS  # stored in steps
+        assert np.abs(found.probs - probs)[1:].max() <= 1 / LEVELS  # stored in steps of 1/255
     assert {frame.shape for frame in session.segmenter.encoded} == {(5, 6, 3)}
     assert session.masks[0].any() and np.array_equal(session.masks[1], large(1, 2))
 

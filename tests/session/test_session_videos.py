@@ -1,4 +1,4 @@
-"""`Session` with several kinds of videos and directions, exports, confidence, and the example of the documentation."""
+"""Tests `Session` with several kinds of videos, its confidence and exports, and the example in the documentation."""
 
 import math
 import re
@@ -71,7 +71,7 @@ def test_what_exports_take():
 
 def test_confidence_is_nan_where_an_object_is_absent():
     session = make({0: box(1, 2), 4: box(1)})
-    assert math.isnan(session.confidence[1, 1])  # never computed
+    assert math.isnan(session.confidence[1, 1])  # frame 1 was never computed
     run(session)
     assert session.confidence[0, 2] == 1 and math.isnan(session.confidence[4, 2]) and math.isnan(session.confidence[4, 77])
     for t in range(9):
@@ -98,7 +98,7 @@ def test_the_next_frame_to_annotate_is_the_most_doubtful():
 
 
 def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
-    """With the stub in place of the network, on the first frames of the clip at reduced size."""
+    """Runs the example with the stub segmenter on the first eight frames of the bundled clip at a reduced size."""
     code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/session.md").read_text(encoding="utf-8"), re.DOTALL)
     for t in range(8):
         for name in (f"JPEGImages/240p/koi/{t:05d}.jpg", f"Annotations/240p/koi/{t:05d}.png"):

@@ -1,4 +1,4 @@
-"""Sessions on disk: loaded sessions behave like the original; files of users do not change; errors name damaged files."""
+"""Tests saved sessions: loaded ones behave like the original, files of users do not change, and errors name damaged files."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.session.stub import Stub, clip
 
 
 def worked(anchors=None):
-    """A session with all features: an unknown region, a stopped pass, a removed and a merged object."""
+    """Returns a session with unknown pixels in an annotation, a stopped pass, a removed object and a merged object."""
     session = make(anchors or {0: box(1, 2, 300), 6: box(1, 2)})
     run(session, 0, 4)
     session.annotate(3, EMPTY, np.ones((5, 6), bool))
@@ -161,7 +161,7 @@ def test_a_disk_that_takes_a_part_of_a_line_keeps_none_of_it(tmp_path, monkeypat
 
 
 class Half:
-    """A file whose disk becomes full while writing a line."""
+    """A file that writes only the first half of a line, as on a full disk."""
 
     def __init__(self, number):
         self.number = number
@@ -189,12 +189,13 @@ def test_changes_of_an_older_session_do_not_count(tmp_path):
     session.save(tmp_path)
     older = (tmp_path / "changes.jsonl").read_bytes()
     Session.load(tmp_path, Stub(), FRAMES).save(tmp_path)
-    (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))  # as if the process had ended between the two files
+    # The older changes are still there, as if the process had ended after it replaced only `session.json`.
+    (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))
     assert_same(Session.load(tmp_path, Stub(), FRAMES), session)
 
 
 def test_two_sessions_that_save_to_one_folder(tmp_path):
-    """The session that was saved last is valid. It never appends to the file of the other session."""
+    """The folder contains the session that was saved last. Changes are never appended to the file of the other session."""
     one, two = make({0: box(1)}), make({4: box(2)})
     for session, t in ((one, 1), (two, 2), (one, 3), (two, 5), (two, 6)):
         session.annotate(t, box(1))

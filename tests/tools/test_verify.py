@@ -1,7 +1,7 @@
-"""`verify`: the clip for both programs, the process that runs a checkout, and the result.
+"""Tests `verify`: reading the clip, running a checkout of the published code in a process, and comparing the logits.
 
-The checkouts in these tests are small stubs whose logits are computed by hand. If the environment variable HMMN_OFFICIAL is the
-path of a checkout of the published code, `test_the_published_code_itself` compares the model with it (minutes on a CPU).
+Most tests replace the checkout by a small stub with known logits. If the environment variable HMMN_OFFICIAL is the path of a
+checkout of the published code, `test_the_published_code_itself` compares the model with that code. This takes minutes on a CPU.
 """
 
 import importlib.util
@@ -31,7 +31,8 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 LAYOUT = json.loads((Path(__file__).parents[1] / "golden/state_dict_layout.json").read_text())
 BIAS = (0.25, -0.5)  # biases of the last layer, for background and object
 
-# The calling convention of the published code. Memories contain the number of their frame, and all calls are recorded.
+# A stub with the calling convention of the published code. It fills the memory of each frame with the number of the frame, and
+# records all calls.
 MODEL = """
 import json
 import pathlib
@@ -88,14 +89,14 @@ class HMMN(nn.Module):
 
 
 def by_hand(objects):
-    """Logits of background and objects if only the bias of the last layer is not zero."""
+    """Returns the logits of background and objects for a model whose weights are 0, except the bias of the last layer."""
     p = 1 / (1 + np.exp(BIAS[0] - BIAS[1]))
     probs = np.array([(1 - p) ** objects, *[p] * objects])
     return np.log(probs / (1 - probs))
 
 
 def zero_variables():
-    """The small model with all weights 0 except the last bias."""
+    """Returns variables of the small model whose weights are 0, except the bias of the last layer."""
     flat = traverse_util.flatten_dict(variables())
     flat = {path: leaf if path[-1] in ("var", "mean", "std", "count") else np.zeros_like(leaf) for path, leaf in flat.items()}
     flat["params", "decoder", "conv_predict", "bias"] = np.array(BIAS, np.float32)
@@ -112,10 +113,10 @@ def make_checkout(path, nudge=0.0, model=MODEL):
 
 @pytest.fixture
 def inputs(tmp_path):
-    """`--frames` and `--mask`: three frames of 64x48 pixels, objects 3 and 7."""
+    """Writes three frames of 64x48 pixels and a mask with objects 3 and 7. Returns the paths for `--frames` and `--mask`."""
     rng = np.random.default_rng(0)
     (tmp_path / "frames").mkdir()
-    for i in (9, 10, 11):  # in natural order
+    for i in (9, 10, 11):  # natural order, in which 9 comes before 10
         Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)).save(tmp_path / "frames" / f"{i}.png")
     mask = np.zeros((48, 64), np.uint8)
     mask[10:30, 5:25], mask[20:40, 30:60] = 7, 3
@@ -141,7 +142,7 @@ def test_the_clip_keeps_its_aspect_and_numbers_its_objects(inputs):
     assert names == ["9", "10"]
     assert (frames.shape, frames.dtype, ids.shape, ids.dtype) == ((2, 24, 32, 3), np.uint8, (24, 32), np.uint8)
     assert np.unique(ids).tolist() == [0, 1, 2]
-    assert ids[15, 20] == 1 and ids[7, 5] == 2  # 3 and 7, in this order
+    assert ids[15, 20] == 1 and ids[7, 5] == 2  # id 3 becomes 1, and id 7 becomes 2
 
 
 def test_a_clip_of_the_size_requested_is_left_as_it_is(inputs):
@@ -183,7 +184,8 @@ def test_the_calling_convention(tmp_path):
     np.testing.assert_allclose(logits, np.broadcast_to(expected[:, :, None, None], logits.shape), rtol=0, atol=1e-12)
 
     noted = json.loads((checkout / "noted.json").read_text())
-    middle = [[], [], [], [], [], [], [5], [5]]  # every fifth frame is kept, in addition to the first and the previous
+    # For each step, the frames in memory other than the first and the previous frame. Every fifth frame is kept.
+    middle = [[], [], [], [], [], [], [5], [5]]
     for t, step in enumerate(noted["steps"]):
         assert step["coarse"] == sorted({0, *middle[t], t})
         assert step["fine"] == sorted({0, t})
@@ -321,7 +323,7 @@ def test_the_stand_in_resnet_is_the_backbone(x64):
 @needs_torch
 @pytest.mark.skipif("HMMN_OFFICIAL" not in os.environ, reason="HMMN_OFFICIAL names no checkout of the published code")
 def test_the_published_code_itself(tmp_path, inputs):
-    """With seeded weights and random frames. Needs HMMN_OFFICIAL, a checkout with the published `model.py`."""
+    """Compares the logits for seeded weights and random frames. HMMN_OFFICIAL is a checkout with the published `model.py`."""
     save_file({f"module.{n}": seeded_tensor(n, tuple(shape)) for n, shape, _ in LAYOUT}, tmp_path / "w.safetensors")
     differences = verify(os.environ["HMMN_OFFICIAL"], tmp_path / "w.safetensors", *inputs, size=96)
     assert max(value for _, value in differences) <= 2e-6

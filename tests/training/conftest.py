@@ -1,4 +1,4 @@
-"""Whole runs of a tiny model, which the tests of a module share."""
+"""Fixtures that train a tiny model. The tests of a module share the results."""
 
 import json
 
@@ -16,7 +16,7 @@ from tests.training.tiny_run import MODEL, tiny_config, use_cache
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Compiled programs, shared by the runs of this module and by the processes that they start."""
+    """Yields a folder for compiled programs. The runs of a module and the processes that they start share it."""
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
     folder = tmp_path_factory.mktemp("cache")
     use_cache(folder)
@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_step():
-    """One compiled step for all runs of a config, because tracing it again takes longer than a run."""
+    """Compiles one step for all configs that need the same step, because tracing it again takes longer than a run."""
     with pytest.MonkeyPatch.context() as patch:
         made, steps, compiled = loop.make_step, {}, {}
 
@@ -47,7 +47,7 @@ def one_step():
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory, cache, one_step):
-    """`train_and_evaluate` of a tiny run with given variables, because compiling their initialisation takes longer."""
+    """Returns a function that trains the tiny model. It loads a checkpoint instead of compiling the initialisation."""
     init = tmp_path_factory.mktemp("init") / "OUT"
     save_checkpoint(init, variables(MODEL), MODEL)
 
@@ -62,6 +62,6 @@ def train(tmp_path_factory, cache, one_step):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, train):
-    """The workdir, state and result of an uninterrupted run."""
+    """Returns the workdir, the final state and the result of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     return workdir, *train(workdir)

@@ -1,8 +1,9 @@
-"""Five steps of training in float64 on any devices; as a program, on simulated devices.
+"""Runs five training steps in float64. As a program, it simulates DEVICES devices on a CPU.
 
     python -m tests.training.five_steps OUT DEVICES KIND ... [--sparing] [--coordinator HOST:PORT --process I --processes N]
 
-writes the result of each run to the folder OUT. `--sparing` saves memory with micro-batches and rematerialisation.
+A KIND is a value of `config.parallel`: jit or pmap. For each KIND, the program writes the final state, metrics of all steps and
+facts about the devices to the folder OUT. `--sparing` saves memory with two micro-batches and rematerialisation.
 """
 
 import argparse
@@ -20,15 +21,15 @@ from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 from tests import small
 
-BATCH, STEPS, SIDE = 8, 5, 96  # 6 x 6 cells; few of them are selected
-FRAMES = 2  # frames of a clip; with three, a step takes twice as long to compile
+BATCH, STEPS, SIDE = 8, 5, 96  # SIDE: 6 x 6 positions at stride 16, of which top-k selects few
+FRAMES = 2  # frames per clip; with three frames, a step takes twice as long to compile
 EMA_DECAY = 0.75
-CLIP_NORM = 0.25  # less than all norms of gradients
+CLIP_NORM = 0.25  # smaller than all gradient norms, so that every step clips
 CONFIG = small.TINY
 
 
 def batch(step):
-    """The global batch of a step, on the host."""
+    """Returns the global batch of a step in NumPy arrays."""
     first = step * BATCH
     frames = np.stack([small.video(FRAMES, SIDE, SIDE, seed) for seed in range(first, first + BATCH)])
     mask = small.rectangles((1,), SIDE, SIDE)
@@ -37,15 +38,15 @@ def batch(step):
 
 
 def make_run(config=CONFIG, **options):
-    """The initial state, and the training step."""
+    """Returns the initial state and the training step."""
     schedule = learning_rate_schedule("poly", 1e-3, 100, warmup_steps=2)
-    optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=CLIP_NORM))  # one vector compiles faster
+    optimizer = optax.flatten(make_optimizer("adam", schedule, clip_norm=CLIP_NORM))  # a single vector compiles faster
     step = make_train_step(config, optimizer, schedule, seed=3, ema_decay=EMA_DECAY, **options)
     return TrainState.create(small.variables(CONFIG, "float64"), optimizer, ema=True), step
 
 
 def flatten(state, metrics):
-    """All arrays of a state and metrics of each step, by name."""
+    """Returns all arrays of a state, and the metrics of all steps as arrays, by name."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     numbers = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
     return numbers | {name: np.array([float(step[name]) for step in metrics]) for name in metrics[0]}

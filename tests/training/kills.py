@@ -2,8 +2,9 @@
 
     python -m tests.training.kills --kills 10 --folder FOLDER
 
-A checkpoint is written after every step, so that many kills happen while writing. Three of ten kills happen during the start.
-The processes use one device. The exit code is 0 if all tensors of both last checkpoints are bit-identical.
+The run writes a checkpoint after every step, so that many kills happen while a checkpoint is written. About three of ten kills
+happen in the first five seconds of a process. All processes use one device. The exit code is 0 if the last checkpoints of both
+runs are bit-identical.
 """
 
 import argparse
@@ -24,18 +25,18 @@ STEPS = 120
 
 
 def start(folder, workdir):
-    """A run in a separate process, which writes a checkpoint after every step."""
+    """Starts a run in a separate process. The run writes a checkpoint after every step."""
     command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), "", str(folder / "cache"), str(STEPS), "1"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "stderr.txt").open("a"))
 
 
 def latest(workdir):
-    """The latest finished step, 0 if there is none."""
+    """Returns the number of the last finished step, or 0 before the first step is finished."""
     return max(finished_steps(workdir), default=0)
 
 
 def kill_at_random(process, workdir):
-    """Waits for a random moment and kills the process. Returns what it was doing."""
+    """Kills the process at a random moment. Returns a line about its progress and the incomplete checkpoints."""
     begin, before = time.monotonic(), latest(workdir)
     if random.random() < 0.3:
         moment = random.uniform(0, 5)
@@ -54,7 +55,7 @@ def kill_at_random(process, workdir):
 
 
 def tensors(workdir):
-    """All arrays of the last checkpoint."""
+    """Returns all arrays of the last checkpoint, by name."""
     step = workdir / "checkpoints" / str(latest(workdir))
     with ocp.PyTreeCheckpointer() as checkpointer:
         trees = [checkpointer.restore(step / name) for name in ("variables", "training")]
@@ -62,7 +63,7 @@ def tensors(workdir):
 
 
 def main():
-    """Runs the program with its arguments."""
+    """Parses the command line, performs both runs and compares them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")

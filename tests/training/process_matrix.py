@@ -1,9 +1,10 @@
-"""Behaviour of several processes of `train.py` if one of them fails, with stub steps.
+"""Runs `train.py` in two processes with stub steps, and checks how both processes end when something fails.
 
     python -m tests.training.process_matrix [--only CELL ...] [--folder FOLDER]
 
-A cell is CASE-PROCESS, such as step-1. Prints a table with the seconds until each process ended, exit codes and last lines. The
-exit code is 1 if a cell is not as expected. Seconds depend on the load of the machine.
+A cell is one test, named CASE-PROCESS. For example, in the cell step-1, the training step of process 1 fails. The program
+prints a table with the exit code and the last line of each process, and the seconds until it ended. The seconds depend on the
+load of the machine. The exit code of the program is 1 if the result of a cell is not as expected.
 """
 
 import argparse
@@ -22,20 +23,24 @@ from pathlib import Path
 from hmmn_jax.checkpoints.steps import finished_steps
 
 ROOT = Path(__file__).parents[2]
-HEARTBEAT, INITIALIZATION = 10, 45  # seconds; the defaults of JAX are 100 and 300
-BOUND = 15.0  # seconds within which all processes must end
+HEARTBEAT, INITIALIZATION = 10, 45  # timeouts in seconds; the defaults of JAX are 100 and 300
+BOUND = 15.0  # seconds after the fault within which all processes must end
 CASES = ("step", "data", "disk", "kill", "term", "local", "double", "missing")
 CELLS = [f"{case}-{process}" for case in CASES for process in (0, 1)]
 SETTINGS = ("batch=4", "samples=4000000", "parallel=pmap", "learning_rate.warmup=0", "checkpoint.every=8", "log_every=4")
 SETTINGS += ("stop_above=1e9",)
-LOST = "(the connection to .* was lost|no heartbeat was received from process)"  # what a process reports if the other is killed
+# What a process reports after the other process is killed.
+LOST = "(the connection to .* was lost|no heartbeat was received from process)"
 
 
 @dataclass
 class Run:
-    """Processes of one run.
+    """The processes of one run.
 
-    folder: folder for their output.
+    Attributes:
+        folder: the folder for the output of the processes.
+        processes: the processes, by number.
+        ended: the time at which each process ended.
     """
 
     folder: Path
@@ -43,7 +48,7 @@ class Run:
     ended: dict[int, float] = field(default_factory=dict)
 
     def start(self, process: int, workdir: Path, port: int | None, fault: str = "none", settings=SETTINGS) -> None:
-        """Starts one process; without a port, it is the only one."""
+        """Starts a process of the run. If `port` is None, the run has only this process."""
         hosts = [f"--coordinator=localhost:{port}", "--processes=2", f"--process={process}"] if port else []
         times = [f"--initialization_timeout={INITIALIZATION}", f"--heartbeat_timeout={HEARTBEAT}"]
         config = [f"--config.{setting}" for setting in settings]
@@ -55,11 +60,11 @@ class Run:
             self.processes[process] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=errors)
 
     def errors(self, process: int) -> Path:
-        """The file with stderr of a process."""
+        """Returns the path of the file with the stderr of a process."""
         return self.folder / f"err{process}"
 
     def wait(self, seconds: float = 200) -> None:
-        """Waits until all have ended; kills them after a timeout."""
+        """Waits until all processes have ended. Kills them after a timeout of `seconds`."""
         deadline = time.monotonic() + seconds
         while len(self.ended) < len(self.processes):
             for i, process in self.processes.items():
@@ -71,25 +76,33 @@ class Run:
             time.sleep(0.02)
 
     def wait_for_steps(self, workdir: Path, count: int = 3) -> None:
-        """Waits until a run has a checkpoint of a step, or a process has ended."""
+        """Waits until the run has written `count` checkpoints, one every two steps, or until a process has ended."""
         while all(process.poll() is None for process in self.processes.values()):
             if max(finished_steps(workdir), default=0) >= 2 * count:
                 return
             time.sleep(0.05)
 
     def code(self, process: int) -> int:
-        """The exit code of a process."""
+        """Returns the exit code of a process."""
         return self.processes[process].returncode
 
     def last_line(self, process: int) -> str:
-        """The last line on stderr."""
+        """Returns the last line that a process wrote to stderr."""
         lines = self.errors(process).read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""
 
 
 @dataclass
 class Cell:
-    """The result of a cell: seconds, codes and last lines by process, and differences from the expectation."""
+    """The result of a cell. Dictionaries have process numbers as keys.
+
+    Attributes:
+        name: name in `CELLS`.
+        seconds: seconds from the fault, or from the start of the run, until a process ended.
+        codes: exit codes.
+        lines: last lines on stderr.
+        wrong: a message for each difference from the expected result.
+    """
 
     name: str
     seconds: dict[int, float]
@@ -99,7 +112,7 @@ class Cell:
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """Returns the number of an unused port."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         return free.getsockname()[1]
@@ -110,8 +123,8 @@ def run_cell(name: str, folder: Path, prepared: Path | None = None) -> Cell:
 
     Args:
         name: name in `CELLS`.
-        folder: folder for workdir and output.
-        prepared: a workdir with checkpoints for the case `local`.
+        folder: folder for the workdir and the output of the processes.
+        prepared: workdir with checkpoints. Only the case `local` needs it.
     """
     case, _, number = name.partition("-")
     target, other = int(number), 1 - int(number)
@@ -158,7 +171,7 @@ def _terminate(name, target, other, workdir, run, port, prepared):
 
 
 def _local(name, target, other, workdir, run, port, prepared):
-    """The process `target` has a folder with checkpoints, the other an empty one of the same name."""
+    """Gives each process a different workdir, like a path on a local disk. Only the workdir of `target` has checkpoints."""
     folders = {target: workdir, other: workdir.with_name("other")}
     shutil.copytree(prepared, workdir)
     before = _files(workdir / "checkpoints")
@@ -174,7 +187,7 @@ def _local(name, target, other, workdir, run, port, prepared):
 
 
 def _double(name, target, other, workdir, run, port, prepared):
-    """A second run on the workdir of one that is active; `target` is the process that starts first."""
+    """Starts a second run in the workdir of a run that is still active. In the second run, process `target` starts first."""
     first = Run(run.folder / "first")
     try:
         for i in (0, 1):
@@ -199,7 +212,7 @@ def _double(name, target, other, workdir, run, port, prepared):
 
 
 def _missing(name, target, other, workdir, run, port, prepared):
-    """The process `target` is not started."""
+    """Starts only one process. The process `target` is never started."""
     event = time.time()
     run.start(other, workdir, port)
     run.wait()
@@ -211,7 +224,10 @@ _CASES |= {"local": _local, "double": _double, "missing": _missing}
 
 
 def _judge(name, run, event, workdir, expected, bound, text="", files=True):
-    """Compares what the processes did with {process: (exit code, pattern of the last line; None: no line is expected)}."""
+    """Compares what the processes did with `expected`. Returns the cell with the result.
+
+    `expected` maps process numbers to exit codes and patterns of the last line. The line is not checked if its pattern is None.
+    """
 
     seconds = {i: ended - event for i, ended in run.ended.items()}
     codes = {i: run.code(i) for i in run.processes}
@@ -239,7 +255,7 @@ def _files(folder):
 
 
 def prepare(folder: Path) -> Path:
-    """A workdir with checkpoints of a terminated run with one process."""
+    """Trains in a single process, and terminates it after some checkpoints. Returns the workdir."""
     run, workdir = Run(folder / "run"), folder / "workdir"
     run.start(0, workdir, None)
     run.wait_for_steps(workdir)
@@ -249,7 +265,7 @@ def prepare(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Runs the program with its arguments."""
+    """Parses the command line, runs the cells and prints the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*", default=CELLS, choices=CELLS)
     parser.add_argument("--folder", type=Path, help="for the runs; must not exist")

@@ -1,4 +1,4 @@
-"""The batches of a tiny run, and the comparison of its results."""
+"""Helpers for tests that train a tiny model: the batches, and a bitwise comparison of results."""
 
 import itertools
 

@@ -1,9 +1,9 @@
-"""`train.py` with a trivial step, for tests with several processes.
+"""Runs `train.py` with stubs in place of model, step and data, for tests with several processes.
 
 python -m tests.training.stub_train FAULT --config configs/train/smoke.py --workdir RUN ...
 
-FAULT is none, step, data or disk: the part that fails in this process, at step `FAULT_STEP`. The loss of a step is the mean of
-its sample numbers.
+FAULT is the part that fails in this process: step or data (at step `FAULT_STEP`), disk (at the first checkpoint), or none. The
+loss of a step is the mean of the sample numbers in its batch.
 """
 
 import errno
@@ -14,18 +14,18 @@ import types
 from pathlib import Path
 
 FAULT_STEP = 4
-SECONDS = 0.05  # seconds per step
+SECONDS = 0.05  # minimum duration of a step, in seconds
 
 
 def fail_here(text):
-    """Writes the time to the file in FAULT_FILE, and raises an error."""
+    """Raises an error. Before that, writes the time to the file that the environment variable FAULT_FILE names."""
     if "FAULT_FILE" in os.environ:
         Path(os.environ["FAULT_FILE"]).write_text(str(time.time()))
     raise RuntimeError(text)
 
 
 def batches(fault):
-    """Replaces `data.clips.make_batches`."""
+    """Returns a stub for `data.clips.make_batches`."""
     import numpy as np
 
     def make_batches(config, *, batch, first_step, host, hosts, **_):
@@ -44,7 +44,7 @@ def batches(fault):
 
 
 def replace_parts(fault):
-    """Puts stubs in place of the model, the step and the data."""
+    """Replaces the model, the step, the data and the check of disk space with stubs."""
     import jax
     import jax.numpy as jnp
     import numpy as np

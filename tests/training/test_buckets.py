@@ -1,4 +1,4 @@
-"""Workdirs in a bucket, with an emulator of Cloud Storage: checkpoints, metrics, pictures, and killed runs."""
+"""Tests workdirs in an emulated Cloud Storage bucket: complete and incomplete checkpoints, metrics and pictures."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def server():
 
 
 def state(step):
-    """A state with one tensor, whose value is the step."""
+    """Returns the state of a step, with one parameter tensor that is filled with the step number."""
     variables = {"params": {"w": np.full((3, 4), step, np.float32)}}
     return TrainState.create(jax.tree.map(jax.numpy.asarray, variables), optax.sgd(0.1)).replace(step=np.int32(step))
 
@@ -46,13 +46,16 @@ def test_checkpoints(server):
 
 
 def test_a_checkpoint_that_was_cut_off(server, capsys):
-    """Its folder has its final name and all files except the mark that Orbax writes last."""
+    """In a bucket, the folder of a checkpoint has its final name from the start.
+
+    The incomplete checkpoint of step 2 only lacks `commit_success.txt`, which Orbax writes last.
+    """
     workdir = as_path(f"gs://{BUCKET}/cut_off")
     with Checkpoints(workdir, keep=5, keep_best=0) as checkpoints:
         for step in (1, 2):
             checkpoints.save(state(step))
     (workdir / "checkpoints/2/commit_success.txt").unlink()
-    step_record(workdir, 2).adopt((), None)  # as it is while the step is being written
+    step_record(workdir, 2).adopt((), None)  # while a step is being written, its record lists no files
     (workdir / "checkpoints/2/notes.txt").write_text("mine")
     (workdir / "checkpoints/7/notes.txt").write_text("mine")
     assert finished_steps(workdir) == [1] and foreign_steps(workdir) == {7}
@@ -84,7 +87,7 @@ def test_metrics_and_pictures(server, monkeypatch):
     assert is_begun(workdir) and (workdir / "config.json").read_text() == "{}"
     with Writer(workdir, 0) as writer:
         writer.scalars(1, {"loss": 1.0})
-        assert read_metrics(workdir) == []  # objects cannot grow, so the file is uploaded at intervals
+        assert read_metrics(workdir) == []  # objects in a bucket cannot grow, so the file is uploaded at intervals
         writer.flush()
         assert read_metrics(workdir) == [{"step": 1, "loss": 1.0}]
         monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: which are kept, which are skipped, and a full disk."""
+"""Tests the checkpoints of a run: saving and restoring, which steps are kept, damaged files, full disks, and files of users."""
 
 import itertools
 import resource
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def state_at(step, ema=True, size=1000):
-    """A state whose leaves all have the value of the step."""
+    """Returns a state for a step. Integer leaves equal the step. Each float leaf adds a different multiple of 0.01 to it."""
     variables = {"params": {"a": {"kernel": np.zeros((size, 4), np.float32)}}, "constants": {"mean": np.zeros(3, np.float32)}}
     state = TrainState.create(variables, optax.adam(1e-3), ema)
     numbers = itertools.count()
@@ -95,7 +95,7 @@ def test_nothing_to_restore(tmp_path):
 
 def test_the_latest_and_the_best_are_kept(tmp_path):
     scores = {2: 0.5, 4: 0.9, 6: 0.7, 8: None, 10: 0.3}
-    for steps in ((2, 4, 6), (8, 10)):  # in two runs; the second reads the scores of the first
+    for steps in ((2, 4, 6), (8, 10)):  # the second run reads the scores that the first run wrote
         with Checkpoints(tmp_path, keep=2, keep_best=1) as checkpoints:
             for step in steps:
                 checkpoints.save(state_at(step), scores[step] and {"jf": scores[step]})
@@ -103,7 +103,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
 
 
 def test_scores_come_after_the_checkpoint(tmp_path):
-    """Scores are added before or after the checkpoint is recorded. Scores of a step that is not kept are dropped."""
+    """Scores can be added before or after a checkpoint is complete. Scores of a step without a checkpoint are ignored."""
     with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
         checkpoints.save(state_at(2))
         checkpoints.score(2, {"jf": 0.9})
@@ -131,13 +131,13 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, item, harm):
         found = restore_latest(tmp_path, state_at(0))
     assert_same(found, state_at(2))
     assert (tmp_path / "damaged/4").is_dir()
-    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:  # the run reaches that step again
+    with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:  # the resumed run saves step 4 again
         checkpoints.save(state_at(4))
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
 
 
 def test_only_damaged_checkpoints(tmp_path):
-    """Nothing is moved, so that the same command reports the same error instead of starting from scratch."""
+    """If all checkpoints are damaged, none is moved. A second attempt reports the same error, and does not start at step 0."""
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         for step in (2, 4):
             checkpoints.save(state_at(step))
@@ -183,7 +183,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
     for name in ("12 notes.json", "007.json"):
         (folder / name).write_text("mine")
     Checkpoints(tmp_path, keep=1, keep_best=0)
-    (folder / "7.json").write_text("mine")  # scores of a checkpoint that does not exist
+    (folder / "7.json").write_text("mine")  # has the name of a record, but step 7 has no checkpoint
     with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: the file is not a record"):
         Checkpoints(tmp_path, keep=1, keep_best=0)
     assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3
@@ -207,7 +207,7 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
-    """Files can only grow to 20 kB, so the large tensor does not fit."""
+    """The size of files is limited to 20 kB, so the large tensor cannot be written."""
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -231,7 +231,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_was_incomplete_is_cleared_away(tmp_path):
-    """A process was killed while it wrote step 6. The folder of step 7 has a similar name, but belongs to a user."""
+    """The process was killed while it wrote step 6. The similar folder of step 7 has no record, so it belongs to a user."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
         for item in ("variables.orbax-checkpoint-tmp/d", "training"):
@@ -258,7 +258,7 @@ def test_a_user_s_file_in_what_was_incomplete_stays(tmp_path):
 def test_a_step_that_was_written_but_not_yet_recorded_counts(tmp_path):
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
-    step_record(tmp_path, 2).adopt((), None)  # the record, as it is until the step is complete
+    step_record(tmp_path, 2).adopt((), None)  # until a step is complete, its record lists no files
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints.save(state_at(4))
     assert finished_steps(tmp_path) == [4]
@@ -269,7 +269,7 @@ def files(folder):
 
 
 def test_what_a_user_put_among_the_checkpoints_does_not_change(tmp_path, capsys):
-    """A copy of a checkpoint, a folder of notes, and names similar to numbers are not restored, moved or deleted."""
+    """A user's copies of a checkpoint and folders with names such as 6, 007 or best are not restored, moved or deleted."""
     with Checkpoints(tmp_path, keep=2, keep_best=0) as checkpoints:
         checkpoints.save(state_at(2))
     folder = tmp_path / "checkpoints"
@@ -312,7 +312,7 @@ def test_what_a_user_put_into_a_checkpoint_before_it_was_recorded_does_not_chang
         (folder / "mine/empty").mkdir(parents=True)
         for name in ("NOTES.txt", "mine/variables"):
             (folder / name).write_text("mine")
-        if killed:  # the next process finds the checkpoint without a record
+        if killed:  # the next process finds a checkpoint whose files are not recorded
             checkpoints._writing = None
             checkpoints._manager.close()
             checkpoints = Checkpoints(tmp_path, keep=1, keep_best=0)
@@ -347,7 +347,7 @@ def test_a_workdir_that_is_removed_in_the_meantime_is_reported_in_one_line(tmp_p
 
 @pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
 def test_a_lost_process_is_not_reported_as_a_full_disk(tmp_path, kind):
-    """While it saves, a process waits for the others. If one of them is killed, the connection ends."""
+    """A process that saves a checkpoint waits for the other processes. If one of them is killed, the connection is lost."""
     lost = kind("UNKNOWN: Gloo all-reduce failed: [gloo/transport/tcp/pair.cc:534] Connection reset by peer")
     with Checkpoints(tmp_path, keep=1, keep_best=0) as checkpoints:
         checkpoints._manager.save = Mock(side_effect=lost)

@@ -1,4 +1,4 @@
-"""Whole runs of a tiny model: their files, interruptions, and how they are resumed."""
+"""Tests whole runs of a tiny model: the files they write, interruptions, and resuming."""
 
 import functools
 import itertools
@@ -101,7 +101,7 @@ def test_a_truncated_checkpoint_is_passed_over(train, undisturbed, tmp_path):
 
 
 def interrupt():
-    """The batches; the process receives SIGTERM during the sixth."""
+    """Yields the sixth batch. Before that, sends SIGTERM to this process."""
     os.kill(os.getpid(), signal.SIGTERM)
     yield tiny_batch(5)
 
@@ -109,7 +109,7 @@ def interrupt():
 def test_another_config_is_rejected(train, undisturbed):
     workdir = undisturbed[0]
     config = tiny_config(STEPS)
-    config.log_every, config.checkpoint.keep = 1, 5  # these may differ
+    config.log_every, config.checkpoint.keep = 1, 5  # a resumed run may change these fields
     config.learning_rate.peak, config.dropout = 2e-3, 0.25
     with pytest.raises(ConfigError) as caught:
         train(workdir, config)
@@ -144,7 +144,7 @@ def test_an_own_checkpoint_comes_before_resume_and_init(train, undisturbed):
 
 
 def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(train, undisturbed, tmp_path, monkeypatch):
-    """The first run is terminated in the first validation, the second fails in the last. Both validations are repeated."""
+    """The first run gets SIGTERM in the validation of step 4. The second run fails in that of step 8. Both are repeated."""
     validated = []
 
     def validate(segmenters, plans, size, stop):
@@ -159,7 +159,7 @@ def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(tr
     monkeypatch.setattr(loop, "validate", validate)
     monkeypatch.setattr(loop, "make_segmenters", lambda *_: [])
     with tiny_config(STEPS).unlocked() as config:
-        config.validation.every = 8  # in samples: four steps
+        config.validation.every = 8  # 8 samples are four steps
     _, result = train(tmp_path, config, validation=[Mock(spec=Plan)])
     assert result.interrupted and validated == [4] and not is_validated(tmp_path, 4)
     with pytest.raises(RuntimeError, match="killed"):
@@ -195,7 +195,7 @@ def test_a_run_of_a_release_without_some_fields_is_resumed(train, undisturbed, t
 
 
 def start(workdir, init, cache):
-    """A run in a separate process."""
+    """Starts a run in a separate process."""
     command = [sys.executable, "-m", "tests.training.tiny_run", str(workdir), str(init), str(cache), str(STEPS), "2"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

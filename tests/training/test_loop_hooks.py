@@ -1,4 +1,4 @@
-"""Validation, hooks and a trace during a run, and losses that stop it."""
+"""Tests validation, hooks and traces during a run, and that a run stops if its loss is not finite or too large."""
 
 import itertools
 
@@ -20,7 +20,10 @@ from tests.training.tiny_run import tiny_batch, tiny_config
 
 @pytest.mark.parametrize("bad_step", [3, 4])
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(train, tmp_path, bad_step):
-    """Ids of padding objects have probability 0, so the loss is not finite. The checkpoint of step 4 is not written."""
+    """In the bad batch, all objects are marked as padding. Padding has probability 0, so the loss is not finite.
+
+    The checkpoint of step 4 is not written.
+    """
 
     def poisoned(first_step):
         for step, batch in zip(itertools.count(first_step + 1), batches(first_step), strict=False):
@@ -66,7 +69,7 @@ def test_validation_and_its_best_checkpoint(train, tmp_path):
 
 
 class Log(Hook):
-    """Records what a logger such as that of Weights & Biases would send."""
+    """Records the metrics that a logger, such as Weights & Biases, would send, and the steps of the saved states."""
 
     def __init__(self):
         self.lines, self.steps = [], []

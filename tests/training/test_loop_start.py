@@ -1,4 +1,4 @@
-"""The start of a run: initial variables, custom losses and optimizers, and errors in the config."""
+"""Tests the start of a run: initial variables, custom losses and optimizers, and errors in the config."""
 
 import numpy as np
 import optax
@@ -62,11 +62,11 @@ def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
     assert "a different model" in message and "widths is (16, 32, 32), expected (8, 8, 8)" in message
-    group = with_backbone(MODEL, norm="group", norm_groups=2)  # its tensors have the same shapes as those of a LayerNorm
+    group = with_backbone(MODEL, norm="group", norm_groups=2)  # its tensors have the same shapes as with "layer"
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "a different model" in message and "norm is 'group', expected 'layer'" in message
-    with pytest.MonkeyPatch.context() as patch:  # raised before the initialisation, which compiles a program
+    with pytest.MonkeyPatch.context() as patch:  # the error is raised before `starting_state`, which compiles
         patch.setattr(loop, "starting_state", None)
         assert refusal(DataError, no_data) == "no such set"
 

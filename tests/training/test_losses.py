@@ -1,4 +1,4 @@
-"""Cross-entropy of clips, against loops."""
+"""Compares the cross-entropy of clips with loops over pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,10 @@ def test_cross_entropy_equals_loops(x64):
 
 
 def test_cross_entropy_by_hand(x64):
-    """Two frames of two pixels, background and one object: equal odds, then odds of three to one."""
+    """Two frames of two pixels each, with background and one object.
+
+    Both are equally likely in the first frame. In the second frame, the object is three times as likely as the background.
+    """
     logits = np.zeros((1, 2, 2, 1, 2))
     logits[0, 1, 1] = np.log(3)
     masks = np.array([[[[0, 1]], [[1, 0]]]], np.int32)
@@ -53,7 +56,7 @@ def test_cross_entropy_is_computed_in_float32_at_least(dtype, bound):
 
 
 def test_the_hardest_share_equals_a_sort(x64):
-    """Within each frame: a frame with small losses has as many selected pixels as one with large losses."""
+    """The same number of pixels is selected in every frame, even if the losses of one frame are smaller."""
     logits, masks = case()
     logits[1] *= 10
     pixels = np.array([[oracles.pixel_cross_entropy(logits[b, t], masks[b, t]) for t in range(2)] for b in range(2)])
@@ -64,7 +67,8 @@ def test_the_hardest_share_equals_a_sort(x64):
 
 def test_only_the_hardest_share_has_gradients_and_ties_are_shared(x64):
     logits = np.zeros((1, 1, 2, 1, 6))
-    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]  # all pixels are background: 3 has the largest loss, and each 1 the same loss
+    # Logits of the object. All pixels are background, so the pixel with 3 has the largest loss. Those with 1 have equal losses.
+    logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]
     masks = np.zeros((1, 1, 1, 6), np.uint8)
     gradient = jax.grad(lambda x: frame_cross_entropy(x, jnp.asarray(masks), jnp.asarray(0.5)).sum())(jnp.asarray(logits))
     wrong = 1 / (1 + np.exp(-np.array([3.0, 1, 1, 1, 0, 0])))

@@ -1,4 +1,4 @@
-"""The monitor: it averages metrics over steps, fetches them one step late, and stops diverged runs."""
+"""Tests that the monitor averages metrics over steps, fetches them one step late, and stops diverged runs."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The optimizer, against the formulas in NumPy."""
+"""Compares the optimizers with their formulas in NumPy, and tests learning rates of parts of the model."""
 
 import functools
 
@@ -27,7 +27,10 @@ def run(optimizer, gradients, params):
 
 
 def adam(gradients, params, rate, clip=np.inf, decay=0.0):
-    """Algorithm 1 of Kingma and Ba, after clipping by global norm, with the weight decay of Loshchilov and Hutter."""
+    """Returns the parameters after training with Adam (algorithm 1 of Kingma and Ba).
+
+    Gradients are clipped by global norm. The weight decay is that of Loshchilov and Hutter.
+    """
     mean, square = (jax.tree.map(np.zeros_like, params) for _ in range(2))
     for t, gradient in enumerate(gradients, 1):
         norm = np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
@@ -47,14 +50,15 @@ def adam(gradients, params, rate, clip=np.inf, decay=0.0):
     ("name", "clip", "decay"), [("adam", 0.0, 0.0), ("adam", 3.0, 0.0), ("adamw", 0.0, 0.1), ("adamw", 3.0, 0.1)]
 )
 def test_equals_the_formulas(x64, name, clip, decay):
-    gradients = [draw(seed, scale) for seed, scale in ((1, 0.1), (2, 5.0), (3, 1.0))]  # norms below and above the clip
+    # With `clip` = 3.0, the first gradient is not clipped, and the others are.
+    gradients = [draw(seed, scale) for seed, scale in ((1, 0.1), (2, 5.0), (3, 1.0))]
     found = run(make_optimizer(name, 0.01, clip_norm=clip, weight_decay=decay), gradients, draw(0))
     expected = adam(gradients, draw(0), 0.01, clip or np.inf, decay)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9), found, expected)
 
 
 def draw_network(seed, scale=1.0):
-    """Parameters with the paths of a model, one layer per part."""
+    """Returns random parameters, with the paths of a model and one layer in each part."""
     encoder = {"backbone": draw(seed, scale), "key_s16": draw(seed + 100, scale)}
     return {
         "memory_encoder": encoder,
@@ -90,7 +94,7 @@ def test_what_is_frozen_takes_no_memory():
         for parts in ({"decoder": 1.0}, {"backbone": 0.0})
     )
     of_a_layer = 3 * 3 * 2 * 4 + 4
-    assert whole - half == 2 * 2 * of_a_layer  # mean and square, two backbones
+    assert whole - half == 2 * 2 * of_a_layer  # Adam stores mean and square; two backbones are frozen
 
 
 def test_the_deepest_name_counts():

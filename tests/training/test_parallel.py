@@ -1,4 +1,7 @@
-"""Five steps on one device, on eight devices, and in two processes with two devices each: equal within 1e-9 in float64."""
+"""Tests that five training steps give the same results on one device, on eight devices, and in two processes.
+
+Each of the two processes has two devices. The results are in float64, and equal within 1e-9.
+"""
 
 import json
 import os
@@ -15,16 +18,16 @@ from hmmn_jax.errors import ConfigError
 from hmmn_jax.training.parallel import Parallel
 from tests.training import five_steps
 
-# With these options, compilation takes a third of the time. The tests compare sums in different orders, for which compiler
-# options do not matter.
+# With these options, compilation takes a third of the time. The options may change the rounding of sums, but the tests allow
+# for different rounding.
 QUICK = {"xla_backend_optimization_level": 0}
-if jax.__version_info__ < (0, 11, 1):  # later versions do not have this option
+if jax.__version_info__ < (0, 11, 1):  # JAX 0.11.1 and later do not have this option
     QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
 def start(folder, *arguments):
     number = len(list(folder.glob("log*")))
-    programs = "jit_(step|_fun)"  # pmap uses the latter name
+    programs = "jit_(step|_fun)"  # with pmap, the program of a step is called jit__fun
     dump = f"--xla_dump_to={folder / f'hlo{number}'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re={programs}"
     quick = " ".join(f"--{name}={value}" for name, value in QUICK.items())
     environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {quick} {dump}", "JAX_PLATFORMS": "cpu"}
@@ -35,7 +38,10 @@ def start(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The output of each process, by folder and name, and that of one device."""
+    """Runs five steps in all settings.
+
+    Returns states and numbers of the run on one device, numbers and facts of the other runs (keys: `ALL`), and folders.
+    """
     eight, hosts = tmp_path_factory.mktemp("eight"), tmp_path_factory.mktemp("hosts")
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -75,7 +81,7 @@ def test_metrics(runs):
     norm = np.sqrt(sum((leaf**2).sum() for leaf in map(np.asarray, jax.tree.leaves(states[-1].params))))
     np.testing.assert_allclose(alone["parameter_norm"][-1], norm, rtol=1e-12)
     assert np.isfinite(alone["loss"]).all()
-    assert (alone["gradient_norm"] > five_steps.CLIP_NORM).all()  # so that clipping, after the mean, has an effect
+    assert (alone["gradient_norm"] > five_steps.CLIP_NORM).all()  # so every step clips the mean gradient
     np.testing.assert_allclose(alone["learning_rate"][:3], [1e-3 / 3, 2e-3 / 3, 1e-3], rtol=1e-6)
 
 
@@ -91,7 +97,10 @@ def test_the_average_lags_behind_and_constants_stay(runs):
 
 @pytest.mark.parametrize("name", ALL)
 def test_equals_one_device(runs, name):
-    """Both hosts also use two micro-batches and rematerialisation."""
+    """All runs give the same numbers as one device.
+
+    The two-process run uses two micro-batches and rematerialisation. The other runs use neither.
+    """
     _, alone, numbers, *_ = runs
     assert numbers[name].keys() == alone.keys()
     for key, expected in alone.items():
@@ -108,7 +117,7 @@ def test_every_device_holds_the_same(runs, name):
 def test_one_all_reduce_a_step(runs):
     *_, folders = runs
     programs = [path for folder in folders for path in folder.glob("hlo*/*after_optimizations.txt")]
-    assert len(programs) == 4  # pmap, jit and one of each host
+    assert len(programs) == 4  # one for pmap, one for jit, and one for each of the two processes
     for program in programs:
         collectives = re.findall(r" ((?:all|collective|reduce-scatter)[\w\-]*?)(?:-start)?\(", program.read_text())
         assert collectives == ["all-reduce"]

@@ -1,4 +1,4 @@
-"""Behaviour of several processes of `train.py` if one of them fails. `process_matrix` has all cases."""
+"""Tests what two processes of `train.py` do when one of them fails. `process_matrix.py` defines the cases."""
 
 import signal
 
@@ -7,7 +7,7 @@ import pytest
 from hmmn_jax.training.metrics import read_metrics
 from tests.training.process_matrix import CELLS, SETTINGS, Run, free_port, prepare, run_cell
 
-NORMAL = ("disk-0", "data-1", "kill-1")  # the test of a resumed run also runs term-0
+NORMAL = ("disk-0", "data-1", "kill-1")  # cells that are not marked as slow; a test below also runs term-0
 
 
 @pytest.mark.parametrize("name", [name if name in NORMAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS])
@@ -18,7 +18,10 @@ def test_a_cell(tmp_path, name):
 
 
 def test_a_terminated_run_continues_in_another_number_of_processes_with_the_same_samples(tmp_path):
-    """Two processes with pmap, then one. The loss of the stub is the mean of the sample numbers of a step."""
+    """A run of two processes with pmap is terminated, and resumed in one process.
+
+    The loss of the stub is the mean of the sample numbers in a batch, so the losses show which samples a step used.
+    """
     cell = run_cell("term-0", tmp_path / "cell")
     assert cell.wrong == [], cell
     workdir = tmp_path / "cell/workdir"

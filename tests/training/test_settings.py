@@ -1,4 +1,4 @@
-"""Fields of a training config, one at a time."""
+"""Tests the check of training configs: each invalid or missing field is reported by name."""
 
 import importlib
 from pathlib import Path

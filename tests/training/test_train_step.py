@@ -1,4 +1,7 @@
-"""Random numbers of dropout. (`test_parallel.py` and `test_parity.py` test what a step computes.)"""
+"""Tests the random numbers of memory dropout ("coins"), the metrics of a step, and the number of objects that it computes.
+
+`test_parity.py` tests the loss and its gradients, and `test_parallel.py` tests steps on several devices.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ def test_coins_belong_to_samples_and_not_to_places():
     coins = np.asarray(memory_coins(7, jnp.asarray(samples), 0.5))
     order = np.random.default_rng(0).permutation(64)
     np.testing.assert_array_equal(memory_coins(7, jnp.asarray(samples[order]), 0.5), coins[order])
-    for sample in (0, 31):  # a single sample, as on a separate device, and with a different dtype
+    for sample in (0, 31):  # one sample alone, as on a separate device, and with a different dtype
         np.testing.assert_array_equal(memory_coins(7, jnp.asarray([sample], jnp.uint32), 0.5), coins[[sample]])
 
 
@@ -38,7 +41,7 @@ def test_the_seed_and_the_share_of_coins():
 
 
 def test_the_loss_of_a_step_is_the_sum_over_frames(monkeypatch):
-    """With a stub loss with known gradient: the sum over frames of means over clips."""
+    """The loss of a step is the sum over frames of the mean over clips. A stub replaces the loss, so its gradient is known."""
 
     def losses(config, variables, batch, keep, share, loss):
         frames = variables["params"]["w"] * jnp.arange(1.0, 3) * batch["sample"].mean()

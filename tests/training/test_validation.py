@@ -1,4 +1,4 @@
-"""J&F during training, with known predictions."""
+"""Tests the J&F scores that are computed during training, with known predictions."""
 
 import threading
 
@@ -19,7 +19,7 @@ HEIGHT, WIDTH, FRAMES = 48, 64, 5
 
 
 class Repeating(Segmenter):
-    """Repeats the first mask; stores the sizes of its input."""
+    """A segmenter that predicts the first mask for every frame. It records the sizes of its input."""
 
     def __init__(self):
         self.sizes = []
@@ -60,7 +60,7 @@ def test_what_stands_still_is_found_by_repeating(tmp_path):
 
 
 def test_every_object_counts_the_same(tmp_path):
-    """Two objects do not move; the third disappears after the first frame. J is 1, 1 and 0."""
+    """Two objects do not move, so their J is 1. The third object disappears after the first frame, so its J is 0."""
     two = square(8, 8) + square(28, 40, k=2)
     sequences = [
         write_sequence(tmp_path, "one", [square(8, 8)] * FRAMES),
@@ -72,14 +72,14 @@ def test_every_object_counts_the_same(tmp_path):
 
 
 def test_an_object_that_moves_half_its_width(tmp_path):
-    """The first and the last frame are not scored; in the others, the intersection is a third of the union."""
+    """The first and the last frame are not scored. In the others, the masks overlap in a third of their union."""
     masks = [square(8, 8), *[square(8, 16)] * 3, square(8, 8)]
     result = validated(Repeating(), [write_sequence(tmp_path, "moving", masks)])
     assert result.scores["j"] == pytest.approx(1 / 3)
 
 
 def test_a_single_object_of_two_ids(tmp_path):
-    """As in DAVIS-2016: swapped ids are still one object."""
+    """With `single_object`, as in DAVIS-2016, all ids are one object, so it does not matter that the ids are swapped."""
     a, b = square(8, 8) + square(8, 24, k=2), square(8, 8, k=2) + square(8, 24)
     sequence = write_sequence(tmp_path, "swap", [a, b, a, b, a])
     assert validated(Repeating(), [sequence], single_object=True).scores["j"] == 1
@@ -90,7 +90,7 @@ def test_frames_are_scaled_and_scores_are_at_full_size(tmp_path):
     segmenter = Repeating()
     result = validated(segmenter, [write_sequence(tmp_path, "still", [square(8, 8)] * FRAMES)], size=24)
     assert segmenter.sizes == [((24, 32, 3), (24, 32))] * FRAMES
-    assert result.scores["j"] == 1  # the edges at 8 and 24 are edges of the larger pixels, too
+    assert result.scores["j"] == 1  # exact, because the edges at 8 and 24 are multiples of the scale factor 2
 
 
 def test_what_cannot_serve_is_reported_before(tmp_path):
@@ -107,7 +107,7 @@ def test_what_cannot_serve_is_reported_before(tmp_path):
 
 
 def test_own_videos_are_scored_by_their_own_rule(tmp_path):
-    """Ids 3 and 9. The second starts on frame 2 and does not move; the first has disappeared. The last frame is scored."""
+    """Object 3 disappears after frame 1. Object 9 starts on frame 2 and does not move. The last frame is scored."""
     masks = [square(8, 8, k=3)] * 2 + [square(28, 40, k=9)] * 3
     write_sequence(tmp_path, "own", masks)
     config = training.validation()
@@ -126,15 +126,15 @@ def test_a_validation_is_stopped_after_a_frame(tmp_path):
     asked = iter([False, False, True])
     sequences = [write_sequence(tmp_path, name, [square(8, 8)] * FRAMES) for name in ("a", "b")]
     assert validated(segmenter, sequences, stop=lambda: next(asked)) is None
-    assert len(segmenter.sizes) == 4  # frames 0 to 3 of the first video
+    assert len(segmenter.sizes) == 4  # the segmenter received frames 0 to 3 of the first video
 
 
 def test_each_device_takes_the_next_video(tmp_path, monkeypatch):
-    """Two devices and three videos; the results are in the order of the videos."""
+    """Validates three videos on two devices. The results are in the order of the videos."""
     device = jax.local_devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda: [device, device])
     segmenters = [Repeating(), Repeating()]
-    both = threading.Barrier(2, timeout=20)  # fails if one segmenter waits for the end of the other
+    both = threading.Barrier(2, timeout=20)  # raises an error unless both segmenters run at the same time
 
     def meeting(segmenter):
         def run(*arguments):

@@ -1,4 +1,4 @@
-"""Workdirs: files of users, and one run at a time."""
+"""Tests that files of users in a workdir do not change, and that only one run can use a workdir at a time."""
 
 import pytest
 

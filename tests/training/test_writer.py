@@ -1,4 +1,4 @@
-"""Metrics and pictures of a run on disk."""
+"""Tests the files with the metrics and pictures of a run."""
 
 import json
 import resource
@@ -14,7 +14,7 @@ from hmmn_jax.training.writer import Writer
 
 
 def board(workdir):
-    """(step, name) of all that TensorBoard would show."""
+    """Returns (step, name) of every metric and picture in the TensorBoard files."""
     found = []
     for path in (workdir / "tensorboard").iterdir():
         content = path.read_bytes()
@@ -45,7 +45,10 @@ def test_a_line_is_there_at_once(tmp_path):
 
 
 def test_what_comes_again_is_dropped(tmp_path):
-    """A run killed after step 5, whose last checkpoint was step 3, with an incomplete last line."""
+    """A run was killed after step 5, while it wrote the next line. It resumes from step 3.
+
+    Lines of later steps are dropped, because the resumed run writes them again.
+    """
     with Writer(tmp_path, 0) as writer:
         for step in range(1, 6):
             writer.scalars(step, {"loss": 1.0})
@@ -96,7 +99,7 @@ def test_a_picture_of_a_user_stays_and_the_run_continues(tmp_path, capsys):
 
 
 def test_a_full_disk_is_reported_at_once(tmp_path):
-    """Files can only grow to 2 kB, so the run stops with an error: it does not hang or continue."""
+    """The size of files is limited to 2 kB. The run stops with an error at this limit. It does not hang or continue."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(DataError, match=r"cannot be written: File too large"), Writer(tmp_path, 0) as writer:
         try:

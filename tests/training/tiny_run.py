@@ -1,6 +1,8 @@
-"""A short run of a tiny model on generated clips; as a script, for tests that kill it or need several processes.
+"""Trains a tiny model on generated clips. Tests start this script to kill it, or to train in several processes:
 
-python -m tests.training.tiny_run WORKDIR CACHE STEPS EVERY [PORT PROCESSES PROCESS]
+python -m tests.training.tiny_run WORKDIR INIT CACHE STEPS EVERY [PORT PROCESSES PROCESS]
+
+A checkpoint is written after every EVERY steps. INIT is the initial checkpoint, or "" for random variables.
 """
 
 import itertools
@@ -18,11 +20,11 @@ from tests import small
 
 MODEL = small.TINY.replace(use_topk_read=False)
 SIDE, OBJECTS = 32, 2
-FRAMES = 2  # frames of a clip; with three, a step takes twice as long to compile
+FRAMES = 2  # frames per clip; with three frames, a step takes twice as long to compile
 
 
 def tiny_config(steps=8, batch=2):
-    """Adam with a moving average, a checkpoint after every second step."""
+    """Returns a config with Adam, a moving average of the parameters, and a checkpoint after every second step."""
     config = training.base()
     config.model.update(MODEL.to_dict())
     config.data = data.clips()
@@ -38,7 +40,7 @@ def tiny_config(steps=8, batch=2):
 
 
 def tiny_batch(step, batch=2, process=0, processes=1):
-    """Batch number `step`: squares on noise, as a function of the sample numbers."""
+    """Returns the part of batch number `step` for one process. Clips are rectangles on noise, seeded by the sample numbers."""
     clips = [_clip(step * batch + i) for i in range(batch)][process * batch // processes : (process + 1) * batch // processes]
     return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 
@@ -62,13 +64,13 @@ def _clip(sample):
 
 
 def use_cache(folder):
-    """Caches compiled programs in a folder for the next run."""
+    """Caches compiled programs in a folder, so that later runs do not compile them again."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def main(workdir, init, cache, steps, every, port=None, processes=1, process=0):
-    """Trains in a separate process. Each step takes at least 50 ms, so that it can be killed."""
+    """Trains with the arguments of the script. Each step takes at least 50 ms, so that a test has time to kill the run."""
     use_cache(cache)
     processes, process = int(processes), int(process)
     config = tiny_config(int(steps))

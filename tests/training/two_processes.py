@@ -1,6 +1,9 @@
-"""One of two processes that save states together: python -m tests.training.two_processes WORKDIR PORT PROCESS.
+"""Saves and restores checkpoints in two processes. Each process runs this program with its number, 0 or 1.
 
-Step 3 is as with `config.parallel = "jit"` (one array for both processes), step 5 as with "pmap" (an array in each).
+python -m tests.training.two_processes WORKDIR PORT PROCESS
+
+The state of step 3 is distributed as with `config.parallel = "jit"`: each array spans both processes. The state of step 5 is
+distributed as with "pmap": each process has separate arrays.
 """
 
 import sys
@@ -14,7 +17,7 @@ from tests.training.test_checkpoint import assert_same, state_at
 
 
 def main(workdir, port, process):
-    """Saves, and restores what both processes saved."""
+    """Saves two states together with the other process, and restores the last one."""
     jax.distributed.initialize(f"localhost:{port}", 2, int(process), heartbeat_timeout_seconds=600)
     with Checkpoints(Path(workdir), keep=2, keep_best=1) as checkpoints:
         checkpoints.save(Parallel("jit", 2).replicate(state_at(3)), {"jf": 0.5})

@@ -1,4 +1,4 @@
-"""The requests that the commands make."""
+"""Tests which options the commands pass to the functions that do the work."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hmmn_jax.io.bundled import DEMO_CLIP
 
 @pytest.fixture
 def requests(monkeypatch):
-    """Records the requests of commands and their launch options, without running the commands."""
+    """Replaces `evaluate` and `launch` with stubs. Returns the list to which the stubs add their arguments."""
     found = []
     monkeypatch.setattr(evaluation, "evaluate", found.append)
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)

@@ -1,4 +1,4 @@
-"""`hmmn-jax export`: masks on disk in other formats."""
+"""Tests `hmmn-jax export`, which converts masks on disk to other formats."""
 
 import json
 
@@ -17,13 +17,13 @@ FRAMES, MASKS = discs(3)
 
 
 def test_the_kinds_of_the_help():
-    """The command has its own list of export kinds, so that --help imports nothing."""
+    """The command has a copy of the list of export kinds, so that --help does not import slow modules."""
     assert tuple(ALL) == KINDS
 
 
 @pytest.fixture
 def saved(tmp_path):
-    """A folder of images, with masks of frames 0 and 2, and probabilities of frame 2."""
+    """Writes three images, masks of frames 0 and 2, and probabilities of frame 2. Returns the folder."""
     save_frames(tmp_path / "pond", FRAMES)
     for t in (0, 2):
         save_ids(tmp_path / f"masks/{t:05d}.png", MASKS[t])

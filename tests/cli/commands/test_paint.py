@@ -1,4 +1,4 @@
-"""`hmmn-jax paint`: what it opens, and its error without the extra."""
+"""Tests which project, video and model `hmmn-jax paint` opens, and the error if the extra `paint` is not installed."""
 
 import importlib.util
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.session.stub import Stub
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Records what would be served."""
+    """Replaces the server with a stub. Returns the list to which the stub adds its arguments."""
     found = []
     monkeypatch.setattr(server, "paint", lambda *args: found.append(args))
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)
