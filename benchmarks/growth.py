@@ -1,19 +1,25 @@
-"""Seconds per frame and peak memory as functions of the number of memory frames, objects and pixels.
+"""Seconds per frame and memory use as functions of the numbers of memory frames, objects, pixels and frames.
 
     python benchmarks/growth.py --points growth.jsonl --out docs/growth.png
 
-The model is hmmn-lite. Each point is measured in a new process, except that one process measures all memory sizes. Each point
-is appended to the file as soon as it has been measured. Points in the file are not measured again, so the command can be
-interrupted and rerun. Points that need more than --limit GiB of memory, and points that have not been measured after --minutes,
-are predicted from the two largest measured points of their axis. Prints a table with the local exponent of each curve, which is
-1 for linear growth. Run the script on an otherwise idle machine.
+The model is hmmn-lite. For memory frames, objects and pixels, each point is a median over a few frames, with the peak memory of
+the process. Each point is measured in a new process, except that one process measures all numbers of memory frames. For frames,
+`hmmn-jax segment` segments a film of 426x240 pixels with at most BOUND memory frames, and a point is the mean time per frame
+since the previous point, and the resident memory at this frame. Each point is appended to the file as soon as it has been
+measured. Points in the file are not measured again, so the command can be interrupted and rerun. Points that need more than
+--limit GiB of memory are not measured. After --minutes minutes, no new process is started. Missing points are predicted from
+the two largest measured points of their axis. Prints a table with the local exponent of each curve, which is 1 for linear
+growth. Run the script on an otherwise idle machine.
 """
 
 import argparse
 import itertools
 import json
 import math
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +31,12 @@ AXES = {
     "memory": (2, 5, 10, 20, 50, 100, 200),  # number of memory frames
     "objects": (1, 2, 3, 5, 10, 20, 50),
     "pixels": (240, 360, 480, 720, 1080, 1440, 2160),  # height of a frame with an aspect ratio of 16:9
+    "frames": (100, 1000, 2500, 5000, 10_000),
 }
-LABELS = {"memory": "memory frames", "objects": "objects", "pixels": "pixels, in millions"}
+LABELS = {"memory": "memory frames", "objects": "objects", "pixels": "pixels, in millions", "frames": "segmented frames"}
+TOGETHER = ("memory", "frames")  # axes of which one process measures all points
 RUNS = 2  # number of measured frames per point
+BOUND = 10  # maximum number of memory frames on the axis `frames`
 
 
 def amount(axis: str, value: int) -> float:
@@ -41,7 +50,10 @@ def width_of(height: int) -> int:
 
 
 def measure(axis: str, values: list[int]) -> Iterator[dict]:
-    """Yields a point for each value. All values of the memory axis are measured in one process."""
+    """Yields a point for each value. All values of an axis in `TOGETHER` are measured in one process."""
+    if axis == "frames":
+        yield from measure_film(values)
+        return
     height = values[0] if axis == "pixels" else HEIGHT
     width = width_of(height) if axis == "pixels" else WIDTH
     memory = values if axis == "memory" else [MEMORY]
@@ -51,6 +63,45 @@ def measure(axis: str, values: list[int]) -> Iterator[dict]:
     for frames, line in run(command).items():
         value = frames if axis == "memory" else values[0]
         yield {"axis": axis, "value": value, "seconds": line["seconds_per_frame"], "mb": line["peak_mb"], "measured": True}
+
+
+def measure_film(values: list[int]) -> Iterator[dict]:
+    """Segments a film, and yields a point when each of the numbers of frames in `values` is reached."""
+    from hmmn_jax.io.bundled import DEMO_CLIP
+    from hmmn_jax.io.images import read_image
+    from hmmn_jax.io.movies import MovieWriter
+
+    clip = [read_image(path) for path in sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())]
+    clip += clip[-2:0:-1]  # forwards and backwards, so that the film has no cuts
+    with tempfile.TemporaryDirectory() as folder:
+        film, masks = Path(folder, "film.mp4"), Path(folder, "out/record/unfinished")
+        with MovieWriter(film, 25) as movie:
+            for frame in itertools.islice(itertools.cycle(clip), values[-1] + 50):
+                movie.write(frame)
+        command = [str(Path(sys.executable).with_name("hmmn-jax")), "segment", str(film), "--output", str(Path(folder, "out"))]
+        command += ["--mask", str(DEMO_CLIP / "Annotations/240p/koi/00000.png"), "--movie", "none"]
+        command += ["--max-memory-frames", str(BOUND)]
+        with subprocess.Popen(command) as process:
+            last = _wait(process, masks, 1)  # compilation is not measured
+            begun = time.perf_counter()
+            for value in values:
+                done = _wait(process, masks, value)
+                now = time.perf_counter()
+                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+                seconds = (now - begun) / (done - last)
+                yield {"axis": "frames", "value": value, "seconds": seconds, "mb": resident // 1024, "measured": True}
+                begun, last = now, done
+            process.terminate()
+
+
+def _wait(process: subprocess.Popen, masks: Path, count: int) -> int:
+    """Waits until an unfinished run has written `count` masks. Returns the number of masks."""
+    while (done := sum(len(os.listdir(folder)) for folder in masks.glob("*/masks/*"))) < count:
+        if process.poll() is not None:
+            raise RuntimeError(f"the process ended after {done} of {count} frames")
+        time.sleep(0.2)
+    return done
 
 
 def predict(axis: str, value: int, points: list[dict]) -> dict:
@@ -69,7 +120,7 @@ def collect(file: Path, limit: float, minutes: float) -> list[dict]:
     for axis, values in AXES.items():
         known = {point["value"] for point in points if point["axis"] == axis}
         missing = [value for value in values if value not in known]
-        for group in [missing] if axis == "memory" and missing else [[value] for value in missing]:
+        for group in [missing] if axis in TOGETHER and missing else [[value] for value in missing]:
             enough = sum(point["axis"] == axis and point["measured"] for point in points) >= 2
             guess = predict(axis, group[-1], points) if enough else None
             if guess and (guess["mb"] > 1024 * limit or time.monotonic() > end):
@@ -106,7 +157,7 @@ def plot(points: list[dict], out: Path) -> None:
     matplotlib.use("agg")  # draws without a display
     from matplotlib import pyplot as plt
 
-    figure, rows = plt.subplots(2, len(AXES), figsize=(10, 6), layout="constrained", sharex="col")
+    figure, rows = plt.subplots(2, len(AXES), figsize=(12, 6), layout="constrained", sharex="col")
     for row, (key, label) in zip(rows, (("seconds", "seconds per frame"), ("mb", "peak memory, MB")), strict=True):
         for axes, axis in zip(row, AXES, strict=True):
             curve = sorted((point for point in points if point["axis"] == axis), key=lambda point: point["value"])

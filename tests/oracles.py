@@ -60,8 +60,8 @@ def best_in_window(s, height, width, window):
 class CoarseMemory:
     """The stride-16 memory of one object, which is read once for each frame of a video.
 
-    As in the published code, the kernels of older frames are placed one match beyond the tracked positions. With
-    `extra_hop=False`, all kernels are placed at the tracked positions, which the method does *not* do.
+    As in the published code, the kernel of an older frame is not placed at the tracked position, but at the best match of the
+    tracked position. With `extra_hop=False`, all kernels are placed at the tracked positions, unlike in the published code.
     """
 
     def __init__(self, height, width, window=7, sigma=3.0, growth=0.5, use_kernel=True, extra_hop=True):

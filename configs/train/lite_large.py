@@ -3,7 +3,7 @@
     python train.py --config configs/train/lite_large.py --workdir RUN3 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
+RUN2 is the workdir of a run with `lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=3.
 
 Expected: in one run, J&F for full-size frames on the four sequences that were left out of training was 0.795 at step 300, 0.790

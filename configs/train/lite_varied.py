@@ -1,9 +1,9 @@
-"""hmmn-lite, a stage with fewer clips from videos, duplicates of pasted objects, and larger motion of still images.
+"""hmmn-lite, a stage with duplicates of pasted objects, larger motion of still images, and fewer clips from videos.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN2 is the workdir of `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
+RUN2 is the workdir of a run with `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
 `configs/train/lite.py`. DATA also contains `image_masks/parts`; see docs/lite.md.
 
 Expected: in one run, J&F on the four sequences that were left out of training was 0.785 at step 450 and 0.795 at step 700, the

@@ -56,7 +56,7 @@ def make_batches(
         - `names`: bytes [b], the frame names in the form "SET/VIDEO/FRAME FRAME ...".
 
     Raises:
-        DataError: a data set cannot be opened, a file is damaged, or a data set never yields an object.
+        DataError: a data set cannot be opened, a file is damaged, or many clips in a row of a data set contain no object.
     """
     if batch % hosts:
         raise DataError(

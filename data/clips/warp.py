@@ -1,4 +1,6 @@
-"""Warping with OpenCV: bilinear for images, nearest neighbour for masks. Donors are drawn over the frames.
+"""Warping with OpenCV: bilinear for images, nearest neighbour for masks.
+
+The objects of donors, which are defined in `plan.py`, are drawn over the frames.
 
 A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert positions in the output
 to positions in a source, as in `affine.py`. All functions use NumPy arrays. OpenCV releases the GIL.

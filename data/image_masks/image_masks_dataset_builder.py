@@ -24,8 +24,8 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
 
     Attributes:
         objects: the mask values of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
-            defines a range, as in "1+2,7" or "1-255". All other values are background. "": each value is an object, except
-            that 255 is void if there are other values.
+            defines a range, as in "1+2,7" or "1-255". All other values are background. If empty, each value except 0 is an
+            object. In masks that also contain other ids, the value 255 is void.
         soft: whether masks contain grey levels; values of 128 and above then form the only object.
         mask_values: "ids", or "threshold", which has the same effect as `soft`. "": like "ids", but masks that seem to contain
             grey levels are skipped if `objects` is not set.

@@ -16,7 +16,7 @@ from hmmn_jax.io.files import shorten
 
 
 class Together:
-    """The processes of a program. If there is only one process, this class just calls `run_program`."""
+    """Runs a program in one of several processes that end together. For a single process, only `run_program` is called."""
 
     def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None, terminated: str = ""):
         self._program, self._resume, self._supervised, self._sigterm_reason = program, resume, supervised, terminated
@@ -93,7 +93,7 @@ class Together:
 
 
 def together(program: str, resume: str, folder: AnyPath | None, process: str | None, terminated: str = "") -> Together:
-    """Prepares a program for several processes. Call this function before JAX is imported.
+    """Starts a supervisor if there are several processes, and returns a `Together`. Call this before JAX is imported.
 
     Args:
         program: name of the program; its error messages begin with this name.

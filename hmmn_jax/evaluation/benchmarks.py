@@ -1,6 +1,6 @@
 """The settings of each benchmark, which `configs/evaluate` and `hmmn-jax evaluate --benchmark` use as defaults.
 
-Only the report uses the results of the paper.
+The settings also contain the results of the paper, which are shown in reports.
 """
 
 from collections.abc import Callable

@@ -181,7 +181,7 @@ def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a user's video. Each object is scored after the first frame that contains it.
+    """Scores the annotated frames of a user's video. Each object is scored after its first annotated frame.
 
     Args:
         frames: the annotated frames after the first frame of any object, each as a `ScoredFrame`.

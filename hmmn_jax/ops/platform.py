@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """Works like `jax.lax.platform_dependent`, with a gradient that stores only the arguments.
+    """Works like `jax.lax.platform_dependent`, but saves only the arguments for the backward pass.
 
     The gradient of `platform_dependent` is that of `jax.lax.switch`: on each platform, the forward pass also returns zeros for
     the residuals of the other implementations. In `by_platform`, the backward pass recomputes its residuals from the arguments.

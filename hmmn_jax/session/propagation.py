@@ -1,4 +1,4 @@
-"""Runs the passes over a range of frames one at a time, and allows edits while they run."""
+"""Runs the forward and backward passes over a range of frames, one pass at a time. Edits during a pass are allowed."""
 
 import functools
 from collections.abc import Callable, Generator, Iterator

@@ -123,7 +123,7 @@ def clips() -> ConfigDict:
 
 
 def affine(rotation: float, shear: float, zoom: float) -> ConfigDict:
-    """Makes settings for affine transforms from the maximum rotation and shear, in degrees, and the maximum zoom change."""
+    """Makes settings for affine transforms. Rotation and shear are maxima in degrees; zoom is the maximum relative change."""
     return ConfigDict({"rotation": rotation, "shear": shear, "zoom": (1 - zoom, 1 + zoom)})
 
 

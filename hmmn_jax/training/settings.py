@@ -1,4 +1,4 @@
-"""Rules for the fields of a training config, which are checked before anything is written."""
+"""Rules for the fields of a training config. The rules are checked before anything is written."""
 
 import functools
 import math

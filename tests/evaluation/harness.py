@@ -106,7 +106,7 @@ def save_ids(path, ids):
 
 
 def save_video(root, name, frames, masks, ids=None):
-    """Writes frames and masks in the folder layout of the `custom` config. `masks` is an array, or a dict by frame index."""
+    """Writes frames and masks in the folder layout of the `custom` config. `masks` is an array or a dict from index to mask."""
     save_frames(root / "JPEGImages" / name, frames)
     for t, mask in masks.items() if isinstance(masks, dict) else enumerate(masks):
         save_ids(root / "Annotations" / name / f"{t:05d}.png", mask)

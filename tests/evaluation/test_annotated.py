@@ -149,7 +149,7 @@ def test_the_steps_that_the_bar_counts():
 
 class TestExports:
     def test_next_to_the_masks_with_probabilities(self, given):
-        """RGBA exports of segmented frames have soft edges. --overwrite removes exports, because the record lists them."""
+        """RGBA exports of segmented frames have soft edges. --overwrite also deletes the exports."""
         root, _ = given
         done = segment(root, exports=("rgba", "coco", "gif"), fields={"save_probabilities": True})
         run = root / "run"

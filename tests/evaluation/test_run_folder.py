@@ -1,4 +1,4 @@
-"""Tests that an output folder belongs to one model and one set of settings, and that files of a user do not change."""
+"""Tests that an output folder belongs to one model and one set of settings, and that a user's files are not modified."""
 
 import json
 

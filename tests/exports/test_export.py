@@ -77,7 +77,7 @@ def test_ids_above_255(tmp_path, video):
 
 
 def test_binary_pngs(tmp_path, video):
-    """A labelled object has a file for each frame with a mask. The files of other objects start at their first frame."""
+    """A labelled object has a file for each frame with a mask. Other objects have files from their first frame on."""
     export("binary", tmp_path / "out.zip", video, find, labels={2: Label("fish")})
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         files = {name: np.array(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()}

@@ -95,7 +95,8 @@ def test_loops_agree(height, width):
 def test_loops_agree_along_the_edges_of_the_frame(radius):
     """Compares a mask of a few pixels at the edges with a mask of many pixels near the edges.
 
-    The edges crop the disks around the few pixels. With many pixels, holes in the disks would change F.
+    F dilates boundary pixels to disks. The edges crop the disks around the few pixels. With many pixels, a disk with missing
+    pixels would change F.
     """
     rng = np.random.default_rng(radius)
     height, width = 2 * radius, radius * 125 - 5

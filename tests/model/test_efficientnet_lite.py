@@ -70,7 +70,7 @@ def norm(name, width):
 
 
 def in_pytorch(tensors, frame, strides, outputs, masks=None):
-    """Computes the features after the blocks `outputs` in PyTorch.
+    """Computes the outputs of the blocks with the indices `outputs`, in PyTorch.
 
     The names in `tensors` are those of the PyTorch port. `frame` is `[b,H,W,3]` in [0, 1]. `strides` contains the stride of
     each block. `masks`, `[b,H,W,2]`, are additional input channels of the first layer.

@@ -36,7 +36,7 @@ class SavPlan(Plan):
     single_object = False
 
     def files(self, folder: Path, index: int) -> list[Path]:
-        """Returns a file for each object that is scored on this frame."""
+        """Returns the path of the mask of each object that is scored on this frame."""
         name = self.clip.frame_name(index)
         return [folder / file.name for file in FOLDERS.of_frame(self.clip.name, name, self._ids(index))]
 
