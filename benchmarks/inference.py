@@ -45,6 +45,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
         config = HMMNConfig()
         variables = jax.tree.map(random_leaf, abstract_variables(config))
     segmenter = Segmenter(variables, config, mem_every=1)
+    del variables  # as in evaluate.py; the segmenter has its own copy
     frame = rng.integers(0, 256, (height, width, 3), np.uint8)
     mask = np.zeros((height, width), np.uint8)
     for k in range(objects):
