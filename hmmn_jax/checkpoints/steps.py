@@ -7,8 +7,6 @@ A run writes the checkpoint `WORKDIR/checkpoints/STEP`, and records its files an
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import orbax.checkpoint as ocp
-
 from hmmn_jax.errors import CheckpointError, DataError
 from hmmn_jax.io.buckets import AnyPath
 from hmmn_jax.io.files import bucket_errors, is_link, shortlist
@@ -64,6 +62,8 @@ def finished_steps(workdir: AnyPath) -> list[int]:
 
 def is_finalized(folder: AnyPath) -> bool:
     """Whether Orbax finished writing a checkpoint."""
+    import orbax.checkpoint as ocp  # here, because the import is slow, and bundled models do not need it
+
     return ocp.path.step.is_checkpoint_finalized(folder)
 
 

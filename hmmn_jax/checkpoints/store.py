@@ -14,7 +14,6 @@ from typing import Any, Literal
 import flax
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from hmmn_jax.checkpoints.steps import BEST, STEPS, VARIABLES, find_step
 from hmmn_jax.checkpoints.torch_file import read_with_metadata
@@ -123,6 +122,8 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
       CheckpointError: the folder exists, or cannot be written.
       DataError: the path is in a bucket.
     """
+    import orbax.checkpoint as ocp  # here, because the import is slow, and bundled models do not need it
+
     path = user_path(path).absolute()
     if lies_there(path):
         raise CheckpointError(f"{path}: {EXISTS}")
@@ -181,6 +182,8 @@ def _restore(folder: AnyPath, config: HMMNConfig) -> dict[str, Any]:
 
 
 def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
     expected = {path: leaf.shape for path, leaf in flax.traverse_util.flatten_dict(abstract_variables(config)).items()}
     expected = {"/".join(path): shape for path, shape in expected.items()}
     with _unreadable(source), ocp.PyTreeCheckpointer() as checkpointer:
