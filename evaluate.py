@@ -27,7 +27,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from hmmn_jax.cli.arguments import parse_list, parse_step
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags, set_compiler_flags
 from hmmn_jax.cli.program import leave
 from hmmn_jax.io.buckets import AnyPath, absolute
 from hmmn_jax.io.files import user_path
@@ -95,4 +95,5 @@ def main(_: list[str]) -> None:
 PARSE = flags_parser(PROGRAM, CONFIG, check, default=str(DEFAULT))
 
 if __name__ == "__main__":
+    set_compiler_flags(quick=True)
     app.run(main, flags_parser=PARSE)

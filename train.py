@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import hmmn_jax
-from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags, value_of
+from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags, set_compiler_flags, value_of
 from hmmn_jax.cli.program import TERMINATED, leave
 from hmmn_jax.errors import ConfigError
 from hmmn_jax.io.buckets import absolute
@@ -110,4 +110,5 @@ def main(_: list[str]) -> None:
 PARSE = flags_parser("train.py", CONFIG, check, first=require_unused)
 
 if __name__ == "__main__":
+    set_compiler_flags(quick=False)
     app.run(main, flags_parser=PARSE)

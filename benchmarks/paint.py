@@ -37,7 +37,7 @@ import numpy as np
 
 sys.path.insert(0, str(ROOT := Path(__file__).parents[1]))
 from benchmarks.beside import frames_per_second
-from hmmn_jax.cli.launch import switch_off_unsound_fusion
+from hmmn_jax.cli.launch import set_compiler_flags
 from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.images import read_image, read_mask
 
@@ -213,7 +213,7 @@ def served(project: Path, video: Path, model: str) -> Iterator[Page]:
 
 def serve(project: Path, video: Path, model: str, sender: Any) -> None:
     """Serves a project as `hmmn-jax paint` does, and sends the address through `sender`."""
-    switch_off_unsound_fusion()
+    set_compiler_flags(quick=True)
     from hmmn_jax import load_checkpoint
     from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.paint.fitting import fitted_segmenter
@@ -252,7 +252,7 @@ def moved_segmenter(_: Any) -> Any:
 
 def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
     """Measures the seconds per frame without a server, excluding compilation, and sends them through `sender`."""
-    switch_off_unsound_fusion()
+    set_compiler_flags(quick=True)
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     keep_host_memory_small()

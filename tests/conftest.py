@@ -3,11 +3,16 @@
 The tests run on the CPU, with run-time checks of shapes. A fusion in jaxlib that gives wrong results is switched off.
 """
 
+import importlib.metadata
 import os
 import tempfile
 
-# This flag switches off a fusion that gives wrong results (jax issues 39103 and 39257). test_canary.py tests the fusion.
+# The first flag switches off a fusion that gives wrong results (jax issues 39103, 39257), which test_canary.py tests. Without
+# fusion emitters, compilation takes less time. `hmmn_jax.cli.launch.set_compiler_flags` sets the same flags; it is not imported
+# here, because the hook below must be installed first.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
+if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:3])) < (0, 11, 1):  # later releases do not have this flag
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests spend most of their time compiling. Without optimisations, compilation takes half the time. The fixture `optimised`
 # enables optimisations for one test.

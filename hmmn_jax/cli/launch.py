@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -111,15 +112,28 @@ def launch(
     keep_programs(compilation_cache, alone=not distributed and coordinator is None)
 
 
-def switch_off_unsound_fusion() -> None:
-    """Prevents jaxlib 0.10.2 from computing wrong results on CPUs; see `hmmn_jax.ops.canary`.
+def set_compiler_flags(quick: bool) -> None:
+    """Sets flags of XLA in the environment, except for flags that are already there. Call this before importing JAX.
 
-    Call this function before importing JAX.
+    In jaxlib 0.10.2, a fusion computes wrong results on CPUs (see `hmmn_jax.ops.canary`) and is switched off. Without fusion
+    emitters, compilation for a CPU takes less time, and programs are equally fast (`docs/results.md`).
+
+    Args:
+        quick: whether to also lower the optimization level, which reduces the time of compilation further. In inference, no
+            difference in speed was measured; in training, gradients of depthwise convolutions are slower. The level also
+            affects GPUs, so it is not changed if a plugin for GPUs is installed.
     """
-    flag = "--xla_cpu_experimental_ynn_fusion_type="
     given = os.environ.get("XLA_FLAGS", "")
-    if importlib.metadata.version("jaxlib") == "0.10.2" and flag not in given:  # other releases may reject an unknown flag
-        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
+    release = tuple(int(number) for number in re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:3])
+    flags = []  # XLA rejects unknown flags, and not every release has all of these flags
+    if release == (0, 10, 2):
+        flags.append("--xla_cpu_experimental_ynn_fusion_type=")
+    if release < (0, 11, 1):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    if quick and not importlib.metadata.entry_points(group="jax_plugins"):
+        flags.append("--xla_backend_optimization_level=1")
+    missing = [flag for flag in flags if flag.partition("=")[0] not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
 
 
 def flags_parser(

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from hmmn_jax.model import HMMN, HMMNConfig, encoders, step
 from hmmn_jax.model import memory as banks
+from hmmn_jax.model.backbones import Features
 from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory
 from hmmn_jax.model.step import Match
@@ -43,9 +45,15 @@ def _apply(config: HMMNConfig, method: str, variables: dict[str, Any], *args: An
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
-    """Encodes the frame to be segmented, once for all objects."""
-    return _apply(config, "encode_query", variables, frame)
+def query_first_layer(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
+    """Computes the first layer of the query encoder."""
+    return _apply(config, "query_first_layer", variables, frame)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def query_heads(config: HMMNConfig, variables: dict[str, Any], features: Features) -> Query:
+    """Computes the result of the query encoder from the features of its backbone."""
+    return _apply(config, "query_heads", variables, features)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -55,9 +63,59 @@ def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array)
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def memory_first_layer(
+    config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array
+) -> jax.Array:
+    """Computes the first layer of the memory encoder for some of the objects."""
+    return _apply(config, "memory_first_layer", variables, stem, mask, others)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def memory_heads(config: HMMNConfig, variables: dict[str, Any], features: Features, objects: int) -> Memory:
+    """Computes the result of the memory encoder from the features of its backbone."""
+    return _apply(config, "memory_heads", variables, features, objects)
+
+
+def _layers(module: nn.Module, method: str, variables: dict[str, Any], x: jax.Array) -> Any:
+    """Applies a part of a backbone. Parts with equal modules and shapes share a program."""
+    return module.apply(variables, x, method=method)
+
+
+layers = jax.jit(_layers, static_argnums=(0, 1))
+layers_donating = jax.jit(_layers, static_argnums=(0, 1), donate_argnums=3)
+
+
+def backbone_features(config: HMMNConfig, variables: dict[str, Any], encoder: str, x: jax.Array) -> Features:
+    """Computes the features of an encoder's backbone from the output `x` of its first layer.
+
+    Outside of other programs, each block is a program, which is compiled once for all equal blocks in both encoders.
+    """
+    module = config.backbone.make(config.compute, with_masks=False)  # masks are only an input of the first layer
+    variables = {kind: tree[encoder]["backbone"] for kind, tree in variables.items() if "backbone" in tree.get(encoder, {})}
+    if not (stages := config.backbone.stages(config.compute)):
+        return layers(module, "__call__", variables, x)
+    x, outputs = layers(module, "before_blocks", variables, x), []
+    for stage in stages:
+        for i, (name, make) in enumerate(stage.items()):
+            apply = layers_donating if i else layers  # the input of a stage's first block is also a feature
+            x = apply(make(), "__call__", {kind: tree[name] for kind, tree in variables.items() if name in tree}, x)
+        outputs.append(x)
+    return Features(*outputs)
+
+
+def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
+    """Encodes the frame to be segmented, once for all objects."""
+    with jax.named_scope("encode_query"):
+        features = backbone_features(config, variables, "query_encoder", query_first_layer(config, variables, frame))
+        return query_heads(config, variables, features)
+
+
 def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
     """Encodes a frame into memory for some of the objects."""
-    return _apply(config, "memorize_objects", variables, stem, mask, others)
+    with jax.named_scope("memorize"):
+        first = functools.partial(memory_first_layer, config, variables, stem, mask, others)
+        features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep the layer alive
+        return memory_heads(config, variables, features, mask.shape[1])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))

@@ -45,7 +45,10 @@ class QueryFeatures(NamedTuple):
 
 
 class MemoryEncoder(nn.Module):
-    """Encodes a frame with the mask of one object and the union of the other masks. Objects are part of the batch axis."""
+    """Encodes a frame with the mask of one object and the union of the other masks. Objects are part of the batch axis.
+
+    The memory is `heads(backbone(first_layer(...)))`.
+    """
 
     config: HMMNConfig
 
@@ -65,10 +68,10 @@ class MemoryEncoder(nn.Module):
         """
         return self.backbone.frame(frame)
 
-    def __call__(
+    def first_layer(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
-    ) -> Memory:
-        """Computes a `Memory` of one frame.
+    ) -> Float[Array, "bo h2 w2 c"]:
+        """Computes the first layer of the backbone.
 
         Args:
             stem: the result of `stem` for the frame.
@@ -79,11 +82,14 @@ class MemoryEncoder(nn.Module):
         masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # as in the published code, float64 masks become float32
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
-        features = self.backbone(x.reshape(b * o, *x.shape[2:]))
+        return x.reshape(b * o, *x.shape[2:])
+
+    def heads(self, features: Features, objects: int) -> Memory:
+        """Computes a `Memory` of one frame from the features of o = `objects` objects, `[b*o,h,w,c]`."""
 
         def head(conv: nn.Module, x: jax.Array) -> jax.Array:  # [b*o,h,w,c] -> [b,o,1,h,w,c]
             x = conv(x)
-            return x.reshape(b, o, 1, *x.shape[1:])
+            return x.reshape(-1, objects, 1, *x.shape[1:])
 
         memory = Memory(head(self.key_s16, features.s16), head(self.value_s16, features.s16))
         if self.config.use_topk_read:
@@ -97,26 +103,33 @@ class MemoryEncoder(nn.Module):
 
 
 class QueryEncoder(nn.Module):
-    """Encodes the frame to be segmented. The only input of the query encoder is the RGB frame."""
+    """Encodes the frame to be segmented. The only input of the query encoder is the RGB frame.
+
+    The result is `heads(backbone(first_layer(frame)))`.
+    """
 
     config: HMMNConfig
 
-    @nn.compact
-    def __call__(self, frame: Float[Array, "b H W 3"]) -> QueryFeatures:
-        """Encodes a frame, which is RGB in [0, 1] with sides that are multiples of 16."""
+    def setup(self) -> None:  # noqa: D102
         config, compute = self.config, self.config.compute
-        backbone = config.backbone.make(compute, with_masks=False, name="backbone")
-        features = backbone(backbone.frame(frame))
+        key = functools.partial(Key, compute=compute, normalise=config.normalise_keys)
+        self.backbone = config.backbone.make(compute, with_masks=False)
+        self.key_s16, self.value_s16 = key(config.key_dim_s16), Conv(config.value_dim_s16, compute)
+        if config.use_topk_read:
+            self.key_s8, self.key_s4 = key(config.key_dim_s8), key(config.key_dim_s4)
 
-        def key(name: str, x: jax.Array, dim: int) -> jax.Array:
-            return Key(dim, compute, normalise=config.normalise_keys, name=name)(x)
+    def first_layer(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
+        """Computes the first layer of the backbone. The frame is RGB in [0, 1], with sides that are multiples of 16."""
+        return self.backbone.frame(frame)
 
-        fine = config.use_topk_read
+    def heads(self, features: Features) -> QueryFeatures:
+        """Computes the keys and the value of a frame from the features of the backbone."""
+        fine = self.config.use_topk_read
         return QueryFeatures(
-            key_s16=key("key_s16", features.s16, config.key_dim_s16),
-            key_s8=key("key_s8", features.s8, config.key_dim_s8) if fine else None,
-            key_s4=key("key_s4", features.s4, config.key_dim_s4) if fine else None,
-            value_s16=Conv(config.value_dim_s16, compute, name="value_s16")(features.s16),
+            key_s16=self.key_s16(features.s16),
+            key_s8=self.key_s8(features.s8) if fine else None,
+            key_s4=self.key_s4(features.s4) if fine else None,
+            value_s16=self.value_s16(features.s16),
             features=features,
         )
 

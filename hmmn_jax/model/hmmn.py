@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from hmmn_jax.model.backbones import Features
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.decoder import Decoder, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, MemoryEncoder, QueryEncoder, split_objects
@@ -77,11 +78,30 @@ class HMMN(nn.Module):
 
         `stem` is the result of `memory_stem` for the frame; `mask` and `others` are results of `split_objects`.
         """
-        return self.memory_encoder(stem, pad_to_stride(mask, (2, 3)), pad_to_stride(others, (2, 3)))
+        features = self.memory_encoder.backbone(self.memory_first_layer(stem, mask, others))
+        return self.memory_heads(features, mask.shape[1])
+
+    def memory_first_layer(
+        self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
+    ) -> Float[Array, "bo h2 w2 c"]:
+        """Computes the first layer of the memory encoder, for `memorize_objects`."""
+        return self.memory_encoder.first_layer(stem, pad_to_stride(mask, (2, 3)), pad_to_stride(others, (2, 3)))
+
+    def memory_heads(self, features: Features, objects: int) -> Memory:
+        """Computes a `Memory` from the features of the memory encoder."""
+        return self.memory_encoder.heads(features, objects)
 
     def encode_query(self, frame: Num[Array, "b H W 3"]) -> Query:
         """Encodes the frame to be segmented, once for all objects."""
-        return self.decoder.share(self.query_encoder(pad_to_stride(to_unit_range(frame), (1, 2))))
+        return self.query_heads(self.query_encoder.backbone(self.query_first_layer(frame)))
+
+    def query_first_layer(self, frame: Num[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
+        """Computes the first layer of the query encoder, for `encode_query`."""
+        return self.query_encoder.first_layer(pad_to_stride(to_unit_range(frame), (1, 2)))
+
+    def query_heads(self, features: Features) -> Query:
+        """Computes a `Query` from the features of the query encoder."""
+        return self.decoder.share(self.query_encoder.heads(features))
 
     def decode(
         self,

@@ -76,22 +76,29 @@ def test_to_import_the_module_defines_no_flag():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
+EMITTERS, LEVEL = "--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimization_level=1"
+
+
 @pytest.mark.parametrize(
-    ("version", "given", "expected"),
+    ("version", "quick", "plugins", "given", "expected"),
     [
-        ("0.10.2", None, WAY_OUT),
-        ("0.10.2", "--xla_a=1", f"--xla_a=1 {WAY_OUT}"),
-        ("0.10.2", f"{WAY_OUT}x", f"{WAY_OUT}x"),  # set by the user
-        ("0.12.0", None, None),  # other releases may end the process because of an unknown flag
+        ("0.10.2", False, (), None, f"{WAY_OUT} {EMITTERS}"),
+        ("0.10.2", True, (), None, f"{WAY_OUT} {EMITTERS} {LEVEL}"),
+        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # the level also affects GPUs
+        ("0.10.2", True, (), f"{WAY_OUT}x {LEVEL}3", f"{WAY_OUT}x {LEVEL}3 {EMITTERS}"),  # flags of the user are kept
+        ("0.11.0", True, (), None, f"{EMITTERS} {LEVEL}"),  # unknown flags end the process, so releases get different flags
+        ("0.12.0", True, (), None, LEVEL),
+        ("0.12.0.dev20270101", False, (), None, ""),
     ],
 )
-def test_the_unsound_fusion_is_switched_off_where_it_is_known(monkeypatch, version, given, expected):
+def test_compiler_flags_that_the_release_knows_are_set(monkeypatch, version, quick, plugins, given, expected):
     monkeypatch.setattr(launch.importlib.metadata, "version", {"jaxlib": version}.get)
+    monkeypatch.setattr(launch.importlib.metadata, "entry_points", lambda group: plugins if group == "jax_plugins" else ())
     monkeypatch.delenv("XLA_FLAGS")
     if given is not None:
         monkeypatch.setenv("XLA_FLAGS", given)
-    launch.switch_off_unsound_fusion()
-    assert os.environ.get("XLA_FLAGS") == expected
+    launch.set_compiler_flags(quick)
+    assert os.environ["XLA_FLAGS"] == expected
 
 
 def test_flags_of_a_script_are_those_of_a_launch(monkeypatch):

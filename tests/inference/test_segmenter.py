@@ -216,7 +216,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
             state, _ = segmenter.step(state, frames[now[0]], donate=True)
         return state
 
-    matches, encodings = programs.match._cache_size(), programs.encode_query._cache_size()
+    matches, encodings = programs.match._cache_size(), programs.query_heads._cache_size()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         size = 70, 64  # no other test uses this size, so no program has been compiled for it
@@ -225,7 +225,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
         # because frame 22 needs a slot as the previous frame.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
-        assert programs.match._cache_size() - matches == 2 and programs.encode_query._cache_size() - encodings == 1
+        assert programs.match._cache_size() - matches == 2 and programs.query_heads._cache_size() - encodings == 1
         compiled.clear()
         watch(video(30, *size, seed=1), rectangles((40, 41), *size))
         assert compiled == []

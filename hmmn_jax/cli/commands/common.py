@@ -92,9 +92,9 @@ def start(options: argparse.Namespace | None = None) -> None:
     """Imports JAX, which takes a second, and initialises it."""
     from absl import logging
 
-    from hmmn_jax.cli.launch import OPTIONS, launch, switch_off_unsound_fusion
+    from hmmn_jax.cli.launch import OPTIONS, launch, set_compiler_flags
 
-    switch_off_unsound_fusion()
+    set_compiler_flags(quick=True)
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     logging.set_verbosity(logging.ERROR)  # otherwise, Orbax logs a line for every thread

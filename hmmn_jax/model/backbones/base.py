@@ -21,6 +21,7 @@ from hmmn_jax.model.layers import Compute
 
 Variables = dict[str, Any]  # for each collection ("params", "batch_stats", "constants"), a tree of arrays
 Path = tuple[str, ...]  # path of a leaf in the variables; the first part of the path is the collection
+Stage = Mapping[str, Callable[..., nn.Module]]  # for each block, its name in the variables and a function that makes it
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,6 +76,10 @@ class BackboneModule(nn.Module):
         """Computes all layers after the first."""
         raise NotImplementedError
 
+    def before_blocks(self, stem: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Computes the layers between the first layer and the blocks. Only networks with `Backbone.stages` need this method."""
+        raise NotImplementedError
+
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(abc.ABC):
@@ -94,6 +99,14 @@ class Backbone(abc.ABC):
             with_masks: whether the module is for the memory encoder, which calls `masks`.
             name: name of the module.
         """
+
+    def stages(self, compute: Compute) -> tuple[Stage, ...]:
+        """Returns the blocks up to stride 4, those up to stride 8 and those up to stride 16, in the order of computation.
+
+        On a CPU, `Segmenter` compiles equal blocks once. The default implementation returns no stages, so that the network is
+        compiled as a whole. The features are the outputs of the stages.
+        """
+        return ()
 
     @property
     def has_norm(self) -> bool:

@@ -6,6 +6,7 @@ squeeze-and-excitation layers.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Collection
 from typing import Any
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Path, Variables, register
+from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Path, Stage, Variables, register
 from hmmn_jax.model.folding import fold_norms
 from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
@@ -83,6 +84,15 @@ class EfficientNetLite(Backbone):
         """Makes the module."""
         return EfficientNetLiteModule(self, compute, with_masks, name=name)
 
+    def stages(self, compute: Compute) -> tuple[Stage, ...]:
+        """Returns the blocks of the first two stages, of the third stage, and of the last two stages."""
+        block, stages, count = compute.block(InvertedResidual), [], 0
+        for stage, (blocks, stride) in enumerate(zip(self.blocks, STRIDES, strict=True)):
+            make = functools.partial(block, self, compute, stage)
+            stages.append({f"block_{count + i}": functools.partial(make, 1 if i else stride) for i in range(blocks)})
+            count += blocks
+        return stages[0] | stages[1], stages[2], stages[3] | stages[4]
+
     @property
     def has_norm(self) -> bool:
         """Whether the backbone has normalisation layers."""
@@ -140,13 +150,7 @@ class EfficientNetLiteModule(BackboneModule):
             self.conv_others = Kernel((3, 3, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm_frame = make_norm(sizes.norm, sizes.norm_groups, compute, "norm_frame", NORM_EPSILON)
-        block, stages, count = compute.block(InvertedResidual), [], 0
-        for stage, (blocks, stride) in enumerate(zip(sizes.blocks, STRIDES, strict=True)):
-            stages.append(
-                [block(sizes, compute, stage, stride if i == 0 else 1, name=f"block_{count + i}") for i in range(blocks)]
-            )
-            count += blocks
-        self.stages = stages
+        self.stages = [[make(name=name) for name, make in stage.items()] for stage in sizes.stages(compute)]
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """Computes the frame's contribution to the first layer. RGB is scaled to [-1, 1], as EfficientNet-Lite expects."""
@@ -160,12 +164,16 @@ class EfficientNetLiteModule(BackboneModule):
 
     def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
         """Applies the normalisation and all stages."""
-        x, outputs = relu6(stem if self.sizes.norm == "none" else self.norm_frame(stem)), []
+        x, outputs = self.before_blocks(stem), []
         for stage in self.stages:
             for block in stage:
                 x = block(x)
             outputs.append(x)
-        return Features(outputs[1], outputs[2], outputs[4])
+        return Features(*outputs)
+
+    def before_blocks(self, stem: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h2 w2 c"]:
+        """Applies the normalisation and the activation of the first layer."""
+        return relu6(stem if self.sizes.norm == "none" else self.norm_frame(stem))
 
 
 class InvertedResidual(nn.Module):

@@ -1,13 +1,14 @@
 """ResNet-50 v1.5 (with the stride in the 3x3 convolutions), truncated after the third stage: the backbone in the paper."""
 
 import dataclasses
+import functools
 from collections.abc import Collection
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Normalise, Path, Variables, register
+from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Normalise, Path, Stage, Variables, register
 from hmmn_jax.model.folding import fold_norms
 from hmmn_jax.model.layers import NORMS, Compute, Conv, FrozenBatchNorm, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
@@ -70,6 +71,15 @@ class ResNet(Backbone):
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "ResNetModule":
         """Makes the module."""
         return ResNetModule(self, compute, with_masks, name=name)
+
+    def stages(self, compute: Compute) -> tuple[Stage, ...]:
+        """Returns the blocks of res2, res3 and res4."""
+        block, stages = compute.block(Bottleneck), []
+        for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True), 2):
+            make = functools.partial(block, width, self, compute)
+            first = functools.partial(make, stride=2 if stage > 2 else 1, project=True)
+            stages.append({f"res{stage}_{i}": make if i else first for i in range(blocks)})
+        return tuple(stages)
 
     @property
     def has_norm(self) -> bool:
@@ -156,13 +166,7 @@ class ResNetModule(BackboneModule):
             self.conv_others = Kernel((7, 7, 1, sizes.stem_width), nn.initializers.zeros)
         if not folded:
             self.norm1 = make_norm(sizes.norm, sizes.norm_groups, compute, "norm1")
-        block, stages = compute.block(Bottleneck), []
-        for stage, (blocks, width) in enumerate(zip(sizes.blocks, sizes.widths, strict=True), 2):
-            strides = [2 if stage > 2 else 1, *[1] * (blocks - 1)]
-            stages.append(
-                [block(width, sizes, compute, stride, i == 0, name=f"res{stage}_{i}") for i, stride in enumerate(strides)]
-            )
-        self.stages = stages
+        self.stages = [[make(name=name) for name, make in stage.items()] for stage in sizes.stages(compute)]
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """Computes the frame's contribution to the first layer."""
@@ -176,13 +180,16 @@ class ResNetModule(BackboneModule):
 
     def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
         """Applies the normalisation, max-pooling and all stages."""
-        x = stem if self.sizes.norm == "none" else self.norm1(stem)
-        x, outputs = max_pool(nn.relu(x)), []
+        x, outputs = self.before_blocks(stem), []
         for stage in self.stages:
             for block in stage:
                 x = block(x)
             outputs.append(x)
         return Features(*outputs)
+
+    def before_blocks(self, stem: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h4 w4 c"]:
+        """Applies the normalisation and max-pooling."""
+        return max_pool(nn.relu(stem if self.sizes.norm == "none" else self.norm1(stem)))
 
 
 class Bottleneck(nn.Module):
