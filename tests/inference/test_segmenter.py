@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmmn_jax import Session
+from hmmn_jax import Segmenter, Session
 from hmmn_jax.inference import compiled as programs
 from hmmn_jax.inference import segmenter as module
 from tests.inference.runs import IDS, MASK, TOLERANCE, assert_same, make, steps
-from tests.small import rectangles, untyped, video
+from tests.small import TINY, rectangles, untyped, variables, video, with_backbone
 
 
 @functools.cache
@@ -200,6 +200,17 @@ def test_run_streams():
     for t, _ in enumerate(results, 1):
         assert t <= fetched[-1] <= t + 2
     assert len(fetched) == 6
+
+
+def test_equal_blocks_of_both_encoders_are_compiled_once():
+    config = with_backbone(TINY, blocks=(1, 3, 2))
+    segmenter = Segmenter(variables(config), config)
+    programs.layers.clear_cache()
+    programs.layers_donating.clear_cache()
+    frames = video(2, 64, 80)
+    segmenter.step(segmenter.init(frames[0], rectangles((1,), 64, 80)), frames[1])
+    assert programs.layers._cache_size() == 4  # max-pooling, and the first block of each stage
+    assert programs.layers_donating._cache_size() == 2  # the other blocks of the second and of the third stage
 
 
 def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles():
