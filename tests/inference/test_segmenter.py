@@ -209,7 +209,7 @@ def test_equal_blocks_of_both_encoders_are_compiled_once():
     programs.layers_donating.clear_cache()
     frames = video(2, 64, 80)
     segmenter.step(segmenter.init(frames[0], rectangles((1,), 64, 80)), frames[1])
-    assert programs.layers._cache_size() == 4  # max-pooling, and the first block of each stage
+    assert programs.layers._cache_size() == 5  # the max-pooling of each encoder, and the first block of each stage
     assert programs.layers_donating._cache_size() == 2  # the other blocks of the second and of the third stage
 
 
