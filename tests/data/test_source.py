@@ -198,7 +198,7 @@ def test_only_a_folder_with_the_mark_of_a_build_is_removed(built, tmp_path):
     unfinished = tmp_path / ".unfinished/davis-2017.build"
     unfinished.mkdir(parents=True)
     (unfinished / "mine.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"davis-2017\.build: the build needs this path"):
+    with pytest.raises(DataError, match=r"davis-2017\.build exists, but is not the folder of an unfinished build"):
         rebuild(built, tmp_path)
     assert (unfinished / "mine.txt").read_text() == "mine"
     (unfinished / ".unfinished-build").touch()

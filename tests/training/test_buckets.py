@@ -64,7 +64,7 @@ def test_a_checkpoint_that_was_cut_off(server, capsys):
     with Checkpoints(workdir, keep=5, keep_best=0) as checkpoints:
         assert names(workdir / "checkpoints/2") == ["notes.txt"] and finished_steps(workdir) == [1]
         assert not checkpoints.save(state(7))
-    assert "these paths were not written by this run: 7" in capsys.readouterr().err
+    assert "these paths were not written by this run: 2, 7" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_moved_away(server):
