@@ -70,7 +70,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
-    """The mean over sequences for each policy. If a policy has several seeds, the range over seeds is added."""
+    """Returns a table with the J&F of each policy and round, averaged over sequences, and the range over seeds, if any."""
     ways: dict[str, dict[int, list[list[float]]]] = {}
     for row in rows:
         for way, both in curves(row).items():

@@ -2,14 +2,16 @@
 
     python benchmarks/growth.py --points growth.jsonl --out docs/growth.png
 
-The model is hmmn-lite. For memory frames, objects and pixels, each point is a median over a few frames, with the peak memory of
-the process. Each point is measured in a new process, except that one process measures all numbers of memory frames. For frames,
-`hmmn-jax segment` segments a film of 426x240 pixels with at most BOUND memory frames, and a point is the mean time per frame
-since the previous point, and the resident memory at this frame. Each point is appended to the file as soon as it has been
-measured. Points in the file are not measured again, so the command can be interrupted and rerun. Points that need more than
---limit GiB of memory are not measured. After --minutes minutes, no new process is started. Missing points are predicted from
-the two largest measured points of their axis. Prints a table with the local exponent of each curve, which is 1 for linear
-growth. Run the script on an otherwise idle machine.
+The model is hmmn-lite. A point on the axes of memory frames, objects and pixels is the median time of a few frames, and the
+peak memory of the process. For objects and pixels, each point is measured in a new process. For memory frames, one process
+measures all points. For the axis of frames, `hmmn-jax segment` segments a film of 426x240 pixels with at most BOUND memory
+frames. A point on this axis consists of the mean time per frame since the previous point, and the resident memory when the
+point is reached.
+
+Each point is appended to the file as soon as it has been measured. Points in the file are not measured again, so the command
+can be interrupted and rerun. Points that need more than --limit GiB of memory are not measured. After --minutes minutes, no new
+process is started. Missing points are predicted from the two largest measured points of their axis. Prints a table with the
+local exponent of each curve, which is 1 for linear growth. Run the script on an otherwise idle machine.
 """
 
 import argparse

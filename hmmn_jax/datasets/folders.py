@@ -82,7 +82,7 @@ def read_folder_with_masks(
         frames_dir: as in `read_folder`.
         masks_dir: the folder of the masks.
         order: as in `list_frames`.
-        notes: as in `list_frames`. Also receives the masks without a frame.
+        notes: as in `list_frames`. Also collects a note for each mask that has no frame of the same name.
 
     Raises:
         ConfigError: `order` is unknown.

@@ -42,7 +42,7 @@ def score_sequence(
 
 
 def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame], name: str) -> SequenceScores:
-    """Scores a stream of frames; `first` is the annotation of the first frame. The resulting F is NaN."""
+    """Scores a stream of frames; `first` is the annotation of the first frame. F is NaN, because VOST uses only J."""
     objects = int(scored_ids(first, False).max(initial=0))
     names, indices, j = [], [], []
     for index, frame_name, pred, truth, _ in frames:

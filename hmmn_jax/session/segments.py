@@ -34,7 +34,10 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 
 
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
-    """The last frame of a pass: of the frames that need the pass, the one farthest from the anchor, if any."""
+    """Returns the last frame that a pass has to reach, or None if the pass is not needed.
+
+    This is the frame farthest from the anchor whose current prediction does not include the pass.
+    """
     lacking = []
     for t in segment.frames:
         current = timeline.current(t)

@@ -40,7 +40,8 @@ def start(folder, *arguments):
 def runs(tmp_path_factory):
     """Runs five steps in all settings.
 
-    Returns states and numbers of the run on one device, numbers and facts of the other runs (keys: `ALL`), and folders.
+    Returns the training states of the run on one device, its final state and metrics as arrays, the same arrays and facts about
+    the devices of the other runs (dicts with the keys `ALL`), and the two output folders.
     """
     eight, hosts = tmp_path_factory.mktemp("eight"), tmp_path_factory.mktemp("hosts")
     with socket.socket() as free:

@@ -18,7 +18,10 @@ from hmmn_jax.metrics.davis import scored_ids
 
 @register("davis")
 class Davis(Protocol):
-    """The sequences in a list. The first mask of each sequence is given. 255 is void, unless it is the only id (DAVIS-2016)."""
+    """Evaluates the sequences in `ImageSets/YEAR/SPLIT.txt`. The first mask of each sequence is given.
+
+    The value 255 is void, unless it is the only id (DAVIS-2016).
+    """
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
         """Finds the sequences in the list `ImageSets/YEAR/SPLIT.txt`."""

@@ -101,10 +101,10 @@ class Backbone(abc.ABC):
         """
 
     def stages(self, compute: Compute) -> tuple[Stage, ...]:
-        """Returns the blocks up to stride 4, those up to stride 8 and those up to stride 16, in the order of computation.
+        """Returns the blocks of the network in three consecutive stages, whose outputs are the features at strides 4, 8 and 16.
 
         On a CPU, `Segmenter` compiles equal blocks once. The default implementation returns no stages, so that the network is
-        compiled as a whole. The features are the outputs of the stages.
+        compiled as a whole.
         """
         return ()
 
