@@ -1,6 +1,7 @@
 """Set-up code shared by the scripts: flags, connections between hosts, and the cache of compiled programs."""
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import sys
@@ -120,8 +121,8 @@ def set_compiler_flags(quick: bool) -> None:
 
     Args:
         quick: whether to also lower the optimization level, which reduces the time of compilation further. In inference, no
-            difference in speed was measured; in training, gradients of depthwise convolutions are slower. The level also
-            affects GPUs, so it is not changed if a plugin for GPUs is installed.
+            difference in speed was measured; in training, gradients of depthwise convolutions are slower. The level may also
+            affect GPUs and TPUs, so it is not changed if JAX is installed for them.
     """
     given = os.environ.get("XLA_FLAGS", "")
     release = tuple(int(number) for number in re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:3])
@@ -130,7 +131,7 @@ def set_compiler_flags(quick: bool) -> None:
         flags.append("--xla_cpu_experimental_ynn_fusion_type=")
     if release < (0, 11, 1):
         flags.append("--xla_cpu_use_fusion_emitters=false")
-    if quick and not importlib.metadata.entry_points(group="jax_plugins"):
+    if quick and not (importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("libtpu")):
         flags.append("--xla_backend_optimization_level=1")
     missing = [flag for flag in flags if flag.partition("=")[0] not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()

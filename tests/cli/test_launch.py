@@ -84,7 +84,8 @@ EMITTERS, LEVEL = "--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimiza
     [
         ("0.10.2", False, (), None, f"{WAY_OUT} {EMITTERS}"),
         ("0.10.2", True, (), None, f"{WAY_OUT} {EMITTERS} {LEVEL}"),
-        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # the level also affects GPUs
+        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # the level may affect GPUs and TPUs
+        ("0.10.2", True, ("libtpu",), None, f"{WAY_OUT} {EMITTERS}"),
         ("0.10.2", True, (), f"{WAY_OUT}x {LEVEL}3", f"{WAY_OUT}x {LEVEL}3 {EMITTERS}"),  # flags of the user are kept
         ("0.11.0", True, (), None, f"{EMITTERS} {LEVEL}"),  # unknown flags end the process, so releases get different flags
         ("0.12.0", True, (), None, LEVEL),
@@ -93,7 +94,8 @@ EMITTERS, LEVEL = "--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimiza
 )
 def test_compiler_flags_that_the_release_knows_are_set(monkeypatch, version, quick, plugins, given, expected):
     monkeypatch.setattr(launch.importlib.metadata, "version", {"jaxlib": version}.get)
-    monkeypatch.setattr(launch.importlib.metadata, "entry_points", lambda group: plugins if group == "jax_plugins" else ())
+    monkeypatch.setattr(launch.importlib.metadata, "entry_points", lambda group: {"jax_plugins": {"cuda"} & {*plugins}}[group])
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: name if name in plugins else None)
     monkeypatch.delenv("XLA_FLAGS")
     if given is not None:
         monkeypatch.setenv("XLA_FLAGS", given)
