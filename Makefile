@@ -6,8 +6,6 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 
 .PHONY: demo test test-slow test-browser coverage lint format docs clean
 
-# A fusion of some releases of jaxlib computes wrong results on CPUs (hmmn_jax/ops/canary.py).
-demo: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_experimental_ynn_fusion_type=
 demo: $(VENV)/.demo
 	$(BIN)/hmmn-jax demo --output runs/demo
 
