@@ -1,6 +1,7 @@
 """Defines the programs that `Segmenter` compiles once for each frame size and each number of objects in a batch.
 
-All segmenters with the same config share the compiled programs.
+All segmenters with the same config share the compiled programs. Functions without `jax.jit`, such as `encode_query`, call one
+program for each block of the network. Equal blocks share a program, and each program frees its temporary memory.
 
 Only programs that use the whole memory bank (`match`, `write`, ...) depend on its capacity. Programs that use the whole bank do
 not need the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
@@ -20,8 +21,9 @@ from flax import linen as nn
 from hmmn_jax.model import HMMN, HMMNConfig, encoders, step
 from hmmn_jax.model import memory as banks
 from hmmn_jax.model.backbones import Features
-from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Query, soft_aggregation
-from hmmn_jax.model.encoders import Memory
+from hmmn_jax.model.decoder import PROBABILITY_MARGIN, Decoder, Query, ReadoutConv, Refine, res_block, soft_aggregation
+from hmmn_jax.model.encoders import Memory, make_head
+from hmmn_jax.model.frames import crop_from_stride
 from hmmn_jax.model.step import Match
 
 
@@ -51,12 +53,6 @@ def query_first_layer(config: HMMNConfig, variables: dict[str, Any], frame: jax.
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def query_heads(config: HMMNConfig, variables: dict[str, Any], features: Features) -> Query:
-    """Computes the result of the query encoder from the features of its backbone."""
-    return _apply(config, "query_heads", variables, features)
-
-
-@functools.partial(jax.jit, static_argnums=0)
 def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> jax.Array:
     """Computes the part of the memory encoder's first layer that depends only on the frame, once for all objects."""
     return _apply(config, "memory_stem", variables, frame)
@@ -70,44 +66,57 @@ def memory_first_layer(
     return _apply(config, "memory_first_layer", variables, stem, mask, others)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def memory_heads(config: HMMNConfig, variables: dict[str, Any], features: Features, objects: int) -> Memory:
-    """Computes the result of the memory encoder from the features of its backbone."""
-    return _apply(config, "memory_heads", variables, features, objects)
-
-
-def _layers(module: nn.Module, method: str, variables: dict[str, Any], x: jax.Array) -> Any:
-    """Applies a part of a backbone. Parts with equal modules and shapes share a program."""
-    return module.apply(variables, x, method=method)
+def _layers(module: nn.Module, method: str, variables: dict[str, Any], x: jax.Array, *args: jax.Array | None) -> Any:
+    """Applies a part of the network. Parts with equal modules and shapes share a program."""
+    return module.apply(variables, x, *args, method=method)
 
 
 layers = jax.jit(_layers, static_argnums=(0, 1))
 layers_donating = jax.jit(_layers, static_argnums=(0, 1), donate_argnums=3)
 
 
-def backbone_features(config: HMMNConfig, variables: dict[str, Any], encoder: str, x: jax.Array) -> Features:
-    """Computes the features of an encoder's backbone from the output `x` of its first layer.
+def _of(variables: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Returns the variables of the module with this path."""
+    for name in path:
+        variables = {kind: tree[name] for kind, tree in variables.items() if name in tree}
+    return variables
 
-    Outside of other programs, each block is a program, which is compiled once for all equal blocks in both encoders.
-    """
+
+def backbone_features(config: HMMNConfig, variables: dict[str, Any], encoder: str, x: jax.Array) -> Features:
+    """Computes the features of an encoder's backbone from the output `x` of its first layer."""
     module = config.backbone.make(config.compute, with_masks=False)  # masks are only an input of the first layer
-    variables = {kind: tree[encoder]["backbone"] for kind, tree in variables.items() if "backbone" in tree.get(encoder, {})}
+    variables = _of(variables, encoder, "backbone")
     if not (stages := config.backbone.stages(config.compute)):
         return layers(module, "__call__", variables, x)
     x, outputs = layers(module, "before_blocks", variables, x), []
     for stage in stages:
         for i, (name, make) in enumerate(stage.items()):
             apply = layers_donating if i else layers  # the input of a stage's first block is also a feature
-            x = apply(make(), "__call__", {kind: tree[name] for kind, tree in variables.items() if name in tree}, x)
+            x = apply(make(), "__call__", _of(variables, name), x)
         outputs.append(x)
     return Features(*outputs)
+
+
+def _head(config: HMMNConfig, variables: dict[str, Any], encoder: str, name: str, features: Features) -> jax.Array:
+    """Computes the keys or values with this name, such as "key_s16", from the features of an encoder's backbone."""
+    x = getattr(features, name.split("_")[1])
+    return layers(make_head(config, name), "__call__", _of(variables, encoder, name), x)
 
 
 def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array) -> Query:
     """Encodes the frame to be segmented, once for all objects."""
     with jax.named_scope("encode_query"):
         features = backbone_features(config, variables, "query_encoder", query_first_layer(config, variables, frame))
-        return query_heads(config, variables, features)
+        head = functools.partial(_head, config, variables, "query_encoder", features=features)
+        decoder, refine = _of(variables, "decoder"), Refine(config)
+        return Query(
+            key_s16=head("key_s16"),
+            key_s8=head("key_s8") if config.use_topk_read else None,
+            key_s4=head("key_s4") if config.use_topk_read else None,
+            shared_s16=layers(ReadoutConv(config), "query", _of(decoder, "conv_readout"), head("value_s16")),
+            shared_s8=layers(refine, "skip", _of(decoder, "refine_s8"), features.s8),
+            shared_s4=layers(refine, "skip", _of(decoder, "refine_s4"), features.s4),
+        )
 
 
 def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
@@ -115,20 +124,46 @@ def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mas
     with jax.named_scope("memorize"):
         first = functools.partial(memory_first_layer, config, variables, stem, mask, others)
         features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep the layer alive
-        return memory_heads(config, variables, features, mask.shape[1])
+        strides = ("s16", "s8", "s4") if config.use_topk_read else ("s16",)
+        names = [f"{kind}_{stride}" for stride in strides for kind in ("key", "value")]
+        heads = {name: _head(config, variables, "memory_encoder", name, features) for name in names}
+        return as_memory(heads, mask.shape[1])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
+def as_memory(heads: dict[str, jax.Array], objects: int) -> Memory:
+    """Returns keys and values, `[b*o,h,w,c]`, as a `Memory` of one frame."""
+    return Memory(**{name: x.reshape(-1, objects, 1, *x.shape[1:]) for name, x in heads.items()})
+
+
 def decode(
     config: HMMNConfig,
     variables: dict[str, Any],
     query: Query,
     found: Match,
     fine: banks.FineMemory | None,
-    size: tuple[int, int],
+    size: tuple[int, ...],
 ) -> jax.Array:
     """Runs the top-k reads and the decoder. Returns each object's probability, `[1,o,H,W]`."""
-    return _apply(config, "decode", variables, query, found, fine, size)
+    with jax.named_scope("decode"):
+        readout, decoder = read_fine(config, fine, query, found), _of(variables, "decoder")
+        block, refine = res_block(config), Refine(config)
+        x = layers(Decoder(config), "add_shared", decoder, query.shared_s16, readout.s16)
+        x = layers_donating(block, "__call__", _of(decoder, "res_s16"), x)
+        for name, shared, read in (("refine_s8", query.shared_s8, readout.s8), ("refine_s4", query.shared_s4, readout.s4)):
+            part = _of(decoder, name)
+            s = layers(refine, "add_readout", part, x, shared, read)
+            s = layers_donating(block, "__call__", _of(part, "res_skip"), s)
+            s = layers_donating(refine, "add_coarse", {}, s, x)
+            x = layers_donating(block, "__call__", _of(part, "res_out"), s)
+        return predict(config, decoder, x, found.readout.shape[1], size)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def predict(config: HMMNConfig, decoder: dict[str, Any], x: jax.Array, objects: int, size: tuple[int, ...]) -> jax.Array:
+    """Computes each object's probability from the output of the decoder's last block and the decoder's variables."""
+    p: Any = Decoder(config).apply(decoder, x, objects, method="predict")
+    return crop_from_stride(p, *size)
 
 
 @jax.jit
@@ -187,6 +222,7 @@ def impose_each(probs: jax.Array, given: jax.Array) -> jax.Array:
 sum_objects = jax.jit(encoders.sum_objects)
 split_range = jax.jit(encoders.split_range, static_argnums=3)
 match = jax.jit(step.match, static_argnums=0, static_argnames="turns")
+read_fine = jax.jit(step.read_fine, static_argnums=0)
 open_bank = jax.jit(banks.open_bank, static_argnums=1)
 grow = jax.jit(banks.grow)
 write, write_donating = jax.jit(banks.write_previous), jax.jit(banks.write_previous, donate_argnums=0)

@@ -1,8 +1,5 @@
 """Decodes the readouts into the probability of each object, and combines all objects by soft aggregation."""
 
-import functools
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -53,7 +50,8 @@ class ResBlock(nn.Module):
         return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
-def _res_block(config: HMMNConfig) -> nn.Module:
+def res_block(config: HMMNConfig) -> nn.Module:
+    """Makes a residual block. All residual blocks of the decoder are equal."""
     return config.compute.block(ResBlock)(config)
 
 
@@ -84,7 +82,10 @@ class ReadoutConv(nn.Module):
 
 
 class Refine(nn.Module):
-    """A block that doubles the resolution, and adds the query's features and the fine memory's readout at the new stride."""
+    """A block that doubles the resolution, and adds the query's features and the fine memory's readout at the new stride.
+
+    Objects are part of the batch axis: bo = b * o.
+    """
 
     config: HMMNConfig
 
@@ -93,29 +94,49 @@ class Refine(nn.Module):
         self.conv_skip = Conv(dim, self.config.compute)
         if self.config.use_topk_read:
             self.conv_memory = Conv(dim, self.config.compute, use_bias=False)
-        self.res_skip, self.res_out = _res_block(self.config), _res_block(self.config)
+        self.res_skip, self.res_out = res_block(self.config), res_block(self.config)
 
     def __call__(
         self,
-        x: Float[Array, "b o h w c"],
+        x: Float[Array, "bo h w c"],
         skip: Float[Array, "b h2 w2 c"],
         readout: Float[Array, "b o h2 w2 v"] | None,
         keep: Bool[Array, " b"] | None,
-    ) -> Float[Array, "b o h2 w2 c"]:
+    ) -> Float[Array, "bo h2 w2 c"]:
         """Applies the block.
 
         Args:
             x: the map of each object at the previous stride.
-            skip: the output of `conv_skip`.
+            skip: the output of `skip`.
             readout: the readout of the fine memory, or None if there is no fine memory.
             keep: whether each sample uses its fine memory. None means that all samples use their fine memories.
         """
+        s = self.res_skip(self.add_readout(x, skip, readout, keep))
+        return self.res_out(self.add_coarse(s, x))
+
+    def skip(self, features: Float[Array, "b h2 w2 c2"]) -> Float[Array, "b h2 w2 c"]:
+        """Computes the contribution of the query's features, once for all objects."""
+        return self.conv_skip(features)
+
+    def add_readout(
+        self,
+        x: Float[Array, "bo h w c"],
+        skip: Float[Array, "b h2 w2 c"],
+        readout: Float[Array, "b o h2 w2 v"] | None,
+        keep: Bool[Array, " b"] | None = None,
+    ) -> Float[Array, "bo h2 w2 c"]:
+        """Computes the input of `res_skip` from the arguments of the block. Of `x`, only the shape is used."""
+        objects = x.shape[0] // skip.shape[0]
         s = skip[:, None]
         if readout is not None:
-            m = _per_object(self.conv_memory, readout)
+            m = self.conv_memory(_merge_objects(readout))
+            m = m.reshape(-1, objects, *m.shape[1:])
             s = s + (m if keep is None else jnp.where(keep[:, None, None, None, None], m, 0))
-        s = _per_object(self.res_skip, jnp.broadcast_to(s, (*x.shape[:2], *s.shape[2:])))
-        return _per_object(self.res_out, s + _per_object(functools.partial(upsample, factor=2), x))
+        return _merge_objects(jnp.broadcast_to(s, (s.shape[0], objects, *s.shape[2:])))
+
+    def add_coarse(self, s: Float[Array, "bo h2 w2 c"], x: Float[Array, "bo h w c"]) -> Float[Array, "bo h2 w2 c"]:
+        """Computes the input of `res_out` from the output of `res_skip` and the map at the previous stride."""
+        return s + upsample(x, 2)
 
 
 class Decoder(nn.Module):
@@ -125,7 +146,7 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:  # noqa: D102
         self.conv_readout = ReadoutConv(self.config)
-        self.res_s16 = _res_block(self.config)
+        self.res_s16 = res_block(self.config)
         self.refine_s8, self.refine_s4 = Refine(self.config), Refine(self.config)
         # The initial weights are small, so that training starts near p = 0.5. Near p = 0 and p = 1, the gradient is almost 0.
         self.conv_predict = Conv(2, self.config.compute, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
@@ -137,8 +158,8 @@ class Decoder(nn.Module):
             key_s8=features.key_s8,
             key_s4=features.key_s4,
             shared_s16=self.conv_readout.query(features.value_s16),
-            shared_s8=self.refine_s8.conv_skip(features.features.s8),
-            shared_s4=self.refine_s4.conv_skip(features.features.s4),
+            shared_s8=self.refine_s8.skip(features.features.s8),
+            shared_s4=self.refine_s4.skip(features.features.s4),
         )
 
     def __call__(self, query: Query, readout: Readout, keep: Bool[Array, "b 2"] | None = None) -> Float[Array, "b o H W"]:
@@ -148,21 +169,28 @@ class Decoder(nn.Module):
         samples use the fine memory at both strides.
         """
         keep_s8, keep_s4 = (None, None) if keep is None else (keep[:, 0], keep[:, 1])
-        x = _per_object(self.conv_readout, readout.s16) + query.shared_s16[:, None]
-        x = _per_object(self.res_s16, x)
+        x = self.res_s16(self.add_shared(query.shared_s16, readout.s16))
         x = self.refine_s8(x, query.shared_s8, readout.s8, keep_s8)
         x = self.refine_s4(x, query.shared_s4, readout.s4, keep_s4)
-        x = _per_object(self.conv_predict, nn.relu(x))
+        return self.predict(x, readout.s16.shape[1])
+
+    def add_shared(self, shared: Float[Array, "b h w c"], readout: Float[Array, "b o h w v"]) -> Float[Array, "bo h w c"]:
+        """Computes the input of `res_s16`: the sum of the contributions of the query and the readout to `conv_readout`."""
+        x = self.conv_readout(_merge_objects(readout))
+        return _merge_objects(x.reshape(*readout.shape[:2], *x.shape[1:]) + shared[:, None])
+
+    def predict(self, x: Float[Array, "bo h4 w4 c"], objects: int) -> Float[Array, "b o H W"]:
+        """Computes the probability of each object from the map at stride 4."""
+        x = self.conv_predict(nn.relu(x))
         x = x.astype(at_least_float32(x))
         # The softmax of two logits is the sigmoid of their difference, so one map is upsampled instead of two.
         difference = x[..., 1:] - x[..., :1]
-        return jax.nn.sigmoid(_per_object(functools.partial(upsample, factor=4), difference))[..., 0]
+        p = jax.nn.sigmoid(upsample(difference, 4))
+        return p.reshape(-1, objects, *p.shape[1:3])
 
 
-def _per_object(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """Applies a function of an array `[b,h,w,c]` to an array `[b,o,h,w,c]`."""
-    y = function(x.reshape(-1, *x.shape[2:]))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+def _merge_objects(x: Float[Array, "b o h w c"]) -> Float[Array, "bo h w c"]:
+    return x.reshape(-1, *x.shape[2:])
 
 
 def soft_aggregation(p: Float[Array, "b o h w"], valid: Bool[Array, "b o"] | None = None) -> Float[Array, "b o1 h w"]:

@@ -1,6 +1,5 @@
 """Defines the memory encoder and the query encoder."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -44,6 +43,16 @@ class QueryFeatures(NamedTuple):
     features: Features
 
 
+def make_head(config: HMMNConfig, name: str) -> Conv:
+    """Makes the convolution that computes keys or values from the features of the backbone.
+
+    `name` is the name of the convolution in the variables of an encoder, such as "key_s16" or "value_s4".
+    """
+    kind, stride = name.split("_")
+    features = getattr(config, f"{kind}_dim_{stride}")
+    return Key(features, config.compute, normalise=config.normalise_keys) if kind == "key" else Conv(features, config.compute)
+
+
 class MemoryEncoder(nn.Module):
     """Encodes a frame with the mask of one object and the union of the other masks. Objects are part of the batch axis.
 
@@ -53,13 +62,12 @@ class MemoryEncoder(nn.Module):
     config: HMMNConfig
 
     def setup(self) -> None:  # noqa: D102
-        config, compute = self.config, self.config.compute
-        key = functools.partial(Key, compute=compute, normalise=config.normalise_keys)
-        self.backbone = config.backbone.make(compute, with_masks=True)
-        self.key_s16, self.value_s16 = key(config.key_dim_s16), Conv(config.value_dim_s16, compute)
+        config = self.config
+        self.backbone = config.backbone.make(config.compute, with_masks=True)
+        self.key_s16, self.value_s16 = make_head(config, "key_s16"), make_head(config, "value_s16")
         if config.use_topk_read:
-            self.key_s8, self.value_s8 = key(config.key_dim_s8), Conv(config.value_dim_s8, compute)
-            self.key_s4, self.value_s4 = key(config.key_dim_s4), Conv(config.value_dim_s4, compute)
+            self.key_s8, self.value_s8 = make_head(config, "key_s8"), make_head(config, "value_s8")
+            self.key_s4, self.value_s4 = make_head(config, "key_s4"), make_head(config, "value_s4")
 
     def stem(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """Computes the frame's contribution to the first layer, once for all objects.
@@ -111,12 +119,11 @@ class QueryEncoder(nn.Module):
     config: HMMNConfig
 
     def setup(self) -> None:  # noqa: D102
-        config, compute = self.config, self.config.compute
-        key = functools.partial(Key, compute=compute, normalise=config.normalise_keys)
-        self.backbone = config.backbone.make(compute, with_masks=False)
-        self.key_s16, self.value_s16 = key(config.key_dim_s16), Conv(config.value_dim_s16, compute)
+        config = self.config
+        self.backbone = config.backbone.make(config.compute, with_masks=False)
+        self.key_s16, self.value_s16 = make_head(config, "key_s16"), make_head(config, "value_s16")
         if config.use_topk_read:
-            self.key_s8, self.key_s4 = key(config.key_dim_s8), key(config.key_dim_s4)
+            self.key_s8, self.key_s4 = make_head(config, "key_s8"), make_head(config, "key_s4")
 
     def first_layer(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """Computes the first layer of the backbone. The frame is RGB in [0, 1], with sides that are multiples of 16."""

@@ -1,5 +1,7 @@
 """Defines `HMMN`, the network that encodes frames and their masks as memory and reads this memory to segment the next frame."""
 
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax
@@ -8,7 +10,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from hmmn_jax.model.backbones import Features
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.decoder import Decoder, Query, soft_aggregation
 from hmmn_jax.model.encoders import Memory, MemoryEncoder, QueryEncoder, split_objects
@@ -57,7 +58,7 @@ class HMMN(nn.Module):
         Args:
             key: a random key, for example from `jax.random.key`.
         """
-        variables = self.init(key, jnp.zeros((1, 3, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
+        variables = self.init(key, jnp.zeros((1, 2, STRIDE, STRIDE, 3)), jnp.zeros((1, 2, STRIDE, STRIDE)))
         params = flax.traverse_util.flatten_dict(variables["params"])
         alike = {path: params.get(("query_encoder", *path[1:]), leaf) for path, leaf in params.items()}
         params = {path: alike[path] if path[0] == "memory_encoder" else leaf for path, leaf in params.items()}
@@ -79,7 +80,7 @@ class HMMN(nn.Module):
         `stem` is the result of `memory_stem` for the frame; `mask` and `others` are results of `split_objects`.
         """
         features = self.memory_encoder.backbone(self.memory_first_layer(stem, mask, others))
-        return self.memory_heads(features, mask.shape[1])
+        return self.memory_encoder.heads(features, mask.shape[1])
 
     def memory_first_layer(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
@@ -87,21 +88,14 @@ class HMMN(nn.Module):
         """Computes the first layer of the memory encoder, for `memorize_objects`."""
         return self.memory_encoder.first_layer(stem, pad_to_stride(mask, (2, 3)), pad_to_stride(others, (2, 3)))
 
-    def memory_heads(self, features: Features, objects: int) -> Memory:
-        """Computes a `Memory` from the features of the memory encoder."""
-        return self.memory_encoder.heads(features, objects)
-
     def encode_query(self, frame: Num[Array, "b H W 3"]) -> Query:
         """Encodes the frame to be segmented, once for all objects."""
-        return self.query_heads(self.query_encoder.backbone(self.query_first_layer(frame)))
+        features = self.query_encoder.backbone(self.query_first_layer(frame))
+        return self.decoder.share(self.query_encoder.heads(features))
 
     def query_first_layer(self, frame: Num[Array, "b H W 3"]) -> Float[Array, "b h2 w2 c"]:
         """Computes the first layer of the query encoder, for `encode_query`."""
         return self.query_encoder.first_layer(pad_to_stride(to_unit_range(frame), (1, 2)))
-
-    def query_heads(self, features: Features) -> Query:
-        """Computes a `Query` from the features of the query encoder."""
-        return self.decoder.share(self.query_encoder.heads(features))
 
     def decode(
         self,
@@ -186,7 +180,12 @@ class HMMN(nn.Module):
 
 def abstract_variables(config: HMMNConfig) -> dict[str, Any]:
     """Returns the shapes and dtypes of the variables of `HMMN(config)` without computing the variables."""
-    return jax.eval_shape(HMMN(config).init_variables, jax.random.key(0))
+    return flax.traverse_util.unflatten_dict(_abstract_variables(config))
+
+
+@functools.cache  # cached, because tracing the network takes about a second
+def _abstract_variables(config: HMMNConfig) -> Mapping[tuple[str, ...], jax.ShapeDtypeStruct]:
+    return flax.traverse_util.flatten_dict(jax.eval_shape(HMMN(config).init_variables, jax.random.key(0)))
 
 
 def fold_batch_norm(variables: dict[str, Any], config: HMMNConfig) -> tuple[dict[str, Any], HMMNConfig]:

@@ -83,8 +83,11 @@ def winograd_conv3x3(
 
         return jax.lax.fori_loop(0, b * bands.number, band, output)
 
-    start = _late(jnp.zeros(o, x.dtype) if bias is None else bias, x)
-    start = jnp.broadcast_to(start, (b, h, w, o)) if add is None else add if bias is None else add + bias
+    if add is not None and bias is None:
+        start = add
+    else:  # the sum is computed late, so that it can replace `add` in memory if `x` was computed from `add`
+        start = _late(jnp.zeros(o, x.dtype) if bias is None else bias, x)
+        start = jnp.broadcast_to(start, (b, h, w, o)) if add is None else add + start
     return jax.lax.fori_loop(0, groups, group, start)
 
 

@@ -209,8 +209,11 @@ def test_equal_blocks_of_both_encoders_are_compiled_once():
     programs.layers_donating.clear_cache()
     frames = video(2, 64, 80)
     segmenter.step(segmenter.init(frames[0], rectangles((1,), 64, 80)), frames[1])
-    assert programs.layers._cache_size() == 5  # the max-pooling of each encoder, and the first block of each stage
-    assert programs.layers_donating._cache_size() == 2  # the other blocks of the second and of the third stage
+    # The max-pooling of each encoder, the first block of each stage, keys and values (all keys and the stride-16 value are
+    # shared), the query's contributions to the decoder at three strides, and the decoder's inputs at three strides.
+    assert programs.layers._cache_size() == 5 + 6 + 3 + 3
+    # The other blocks of the second and of the third stage, and at each of the decoder's strides, a block and a sum.
+    assert programs.layers_donating._cache_size() == 2 + 3 + 2
 
 
 def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles():
@@ -227,7 +230,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
             state, _ = segmenter.step(state, frames[now[0]], donate=True)
         return state
 
-    matches, encodings = programs.match._cache_size(), programs.query_heads._cache_size()
+    matches, encodings = programs.match._cache_size(), programs.query_first_layer._cache_size()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         size = 70, 64  # no other test uses this size, so no program has been compiled for it
@@ -236,7 +239,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
         # because frame 22 needs a slot as the previous frame.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
-        assert programs.match._cache_size() - matches == 2 and programs.query_heads._cache_size() - encodings == 1
+        assert programs.match._cache_size() - matches == 2 and programs.query_first_layer._cache_size() - encodings == 1
         compiled.clear()
         watch(video(30, *size, seed=1), rectangles((40, 41), *size))
         assert compiled == []

@@ -16,9 +16,12 @@ from tests.training.tiny_run import MODEL, tiny_config, use_cache
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Yields a folder for compiled programs. The runs of a module and the processes that they start share it."""
+    """Yields a folder for compiled programs. The runs of a module and the processes that they start share it.
+
+    The folder is that of `make test`, if it is set.
+    """
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-    folder = tmp_path_factory.mktemp("cache")
+    folder = before[0] or tmp_path_factory.mktemp("cache")
     use_cache(folder)
     yield folder
     jax.config.update("jax_compilation_cache_dir", before[0])

@@ -2,8 +2,9 @@
 
     python -m tests.training.five_steps OUT DEVICES KIND ... [--sparing] [--coordinator HOST:PORT --process I --processes N]
 
-A KIND is a value of `config.parallel`: jit or pmap. For each KIND, the program writes the final state, metrics of all steps and
-facts about the devices to the folder OUT. `--sparing` saves memory with two micro-batches and rematerialisation.
+A KIND is a value of `config.parallel`: jit or pmap. For each KIND, the program writes the final state, metrics of all steps,
+facts about the devices and the optimised program to the folder OUT. `--sparing` saves memory with two micro-batches and
+rematerialisation.
 """
 
 import argparse
@@ -72,10 +73,12 @@ def main():
     for kind in args.kinds:
         parallel = Parallel(kind, BATCH, micro_batches)
         state, step = make_run(CONFIG.replace(remat=args.sparing), axis_name=AXIS, micro_batches=micro_batches)
-        state, step, metrics = parallel.replicate(state), parallel.compile(step), []
+        state, metrics = parallel.replicate(state), []
         mine = slice(args.process * parallel.local_batch_size, (args.process + 1) * parallel.local_batch_size)
-        for index in range(STEPS):
-            state, found = step(state, parallel.shard({name: value[mine] for name, value in batch(index).items()}))
+        batches = [parallel.shard({name: value[mine] for name, value in batch(index).items()}) for index in range(STEPS)]
+        step = parallel.compile(step).lower(state, batches[0]).compile()
+        for one in batches:
+            state, found = step(state, one)
             metrics.append(found)
         shards = jax.tree.map(lambda x: [np.asarray(shard.data) for shard in x.addressable_shards], state)
         same = jax.tree.map(
@@ -89,6 +92,7 @@ def main():
         name = f"{kind}-{args.process}"
         np.savez(args.out / f"{name}.npz", **flatten(state, metrics))
         (args.out / f"{name}.json").write_text(json.dumps(facts))
+        (args.out / f"{name}.hlo").write_text(step.as_text())
 
 
 if __name__ == "__main__":

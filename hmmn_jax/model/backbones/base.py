@@ -73,10 +73,19 @@ class BackboneModule(nn.Module):
         raise NotImplementedError
 
     def __call__(self, stem: Float[Array, "b h w c"]) -> Features:
-        """Computes all layers after the first."""
-        raise NotImplementedError
+        """Computes all layers after the first.
 
-    def before_blocks(self, stem: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        The default implementation applies `before_blocks`, and then the blocks in the lists `self.stages`, which `setup` makes
+        from `Backbone.stages`.
+        """
+        x, outputs = self.before_blocks(stem), []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            outputs.append(x)
+        return Features(*outputs)
+
+    def before_blocks(self, stem: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         """Computes the layers between the first layer and the blocks. Only networks with `Backbone.stages` need this method."""
         raise NotImplementedError
 

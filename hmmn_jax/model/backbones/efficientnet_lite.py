@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Features, Path, Stage, Variables, register
+from hmmn_jax.model.backbones.base import Backbone, BackboneModule, Path, Stage, Variables, register
 from hmmn_jax.model.folding import fold_norms
 from hmmn_jax.model.layers import NORMS, Compute, Conv, Kernel, make_norm
 from hmmn_jax.model.sizes import DEEPEST, WIDEST, is_size
@@ -161,15 +161,6 @@ class EfficientNetLiteModule(BackboneModule):
         kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
         kernel = kernel.astype(self.compute.dtype_of(kernel))
         return conv2d(masks.astype(kernel.dtype), kernel, 2, same=True)
-
-    def __call__(self, stem: Float[Array, "b h2 w2 c"]) -> Features:
-        """Applies the normalisation and all stages."""
-        x, outputs = self.before_blocks(stem), []
-        for stage in self.stages:
-            for block in stage:
-                x = block(x)
-            outputs.append(x)
-        return Features(*outputs)
 
     def before_blocks(self, stem: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h2 w2 c"]:
         """Applies the normalisation and the activation of the first layer."""
