@@ -28,7 +28,6 @@ from ml_collections import config_flags
 
 from hmmn_jax.cli.arguments import parse_list, parse_step
 from hmmn_jax.cli.launch import define_launch_flags, flags_parser, launch_by_flags, run_by_flags, set_compiler_flags
-from hmmn_jax.cli.malloc import restart_with_huge_pages
 from hmmn_jax.cli.program import leave
 from hmmn_jax.io.buckets import AnyPath, absolute
 from hmmn_jax.io.files import user_path
@@ -62,7 +61,7 @@ def run() -> None:
     """Runs the evaluation that the flags specify."""
     # The imports are here because they take seconds, and Ctrl-C during the imports must not print a traceback.
     from hmmn_jax.cli.evaluate import Request, evaluate
-    from hmmn_jax.cli.malloc import keep_host_memory_small
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     keep_host_memory_small()
     launch_by_flags()
@@ -96,6 +95,5 @@ def main(_: list[str]) -> None:
 PARSE = flags_parser(PROGRAM, CONFIG, check, default=str(DEFAULT))
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     set_compiler_flags(quick=True)
     app.run(main, flags_parser=PARSE)

@@ -22,7 +22,7 @@ def measure(height: int, width: int, checkpoint: str | None) -> None:
     import numpy as np
 
     from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
-    from hmmn_jax.cli.malloc import keep_host_memory_small
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.model.hmmn import abstract_variables
 
     keep_host_memory_small()  # as the commands do

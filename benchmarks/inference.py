@@ -22,14 +22,13 @@ import time
 
 import numpy as np
 
-from hmmn_jax.cli.malloc import keep_host_memory_small, restart_with_huge_pages
-
 
 def measure(height: int, width: int, objects: int, memory: list[int], runs: int, checkpoint: str | None = None) -> None:
     """Prints a JSON line for each memory size, with the median time of `runs` frames."""
     import jax
 
     from hmmn_jax import HMMNConfig, Segmenter, load_checkpoint
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.model.hmmn import abstract_variables
 
     keep_host_memory_small()  # as evaluate.py does
@@ -92,7 +91,6 @@ def main() -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        restart_with_huge_pages()  # as evaluate.py does
         return measure(args.height, args.width, args.objects, args.memory, args.runs, args.checkpoint)
     ours = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--worker"]
     rounds = []

@@ -215,7 +215,7 @@ def serve(project: Path, video: Path, model: str, sender: Any) -> None:
     """Serves a project as `hmmn-jax paint` does, and sends the address through `sender`."""
     set_compiler_flags(quick=True)
     from hmmn_jax import load_checkpoint
-    from hmmn_jax.cli.malloc import keep_host_memory_small
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.paint.fitting import fitted_segmenter
     from hmmn_jax.paint.server import open_page
 
@@ -253,7 +253,7 @@ def moved_segmenter(_: Any) -> Any:
 def run_segmenter(video: Path, mask: np.ndarray, sender: Any) -> None:
     """Measures the seconds per frame without a server, excluding compilation, and sends them through `sender`."""
     set_compiler_flags(quick=True)
-    from hmmn_jax.cli.malloc import keep_host_memory_small
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     keep_host_memory_small()
     from hmmn_jax import Segmenter, load_checkpoint

@@ -17,7 +17,6 @@ from typing import NoReturn
 
 from hmmn_jax.cli.arguments import ArgumentParser, as_overrides
 from hmmn_jax.cli.commands import COMMANDS
-from hmmn_jax.cli.malloc import restart_with_huge_pages
 from hmmn_jax.cli.program import leave, run_program
 from hmmn_jax.version import __version__
 
@@ -74,8 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def script() -> NoReturn:
     """Runs the command `hmmn-jax`."""
-    if sys.argv[1:2] in (["segment"], ["paint"], ["evaluate"], ["demo"]):
-        restart_with_huge_pages()
     leave(main())
 
 

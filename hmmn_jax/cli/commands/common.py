@@ -95,7 +95,7 @@ def start(options: argparse.Namespace | None = None) -> None:
     from hmmn_jax.cli.launch import OPTIONS, launch, set_compiler_flags
 
     set_compiler_flags(quick=True)
-    from hmmn_jax.cli.malloc import keep_host_memory_small
+    from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     logging.set_verbosity(logging.ERROR)  # otherwise, Orbax logs a line for every thread
     keep_host_memory_small()

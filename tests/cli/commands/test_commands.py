@@ -6,10 +6,11 @@ import jax
 import pytest
 from absl import logging
 
-from hmmn_jax.cli import convert, launch, malloc
+from hmmn_jax.cli import convert, launch
 from hmmn_jax.cli import evaluate as evaluation
 from hmmn_jax.cli.main import main
 from hmmn_jax.evaluation.benchmarks import benchmark_settings
+from hmmn_jax.inference import host_memory
 from hmmn_jax.io.bundled import DEMO_CLIP
 
 
@@ -19,7 +20,7 @@ def requests(monkeypatch):
     found = []
     monkeypatch.setattr(evaluation, "evaluate", found.append)
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)
-    monkeypatch.setattr(malloc, "keep_host_memory_small", lambda: None)
+    monkeypatch.setattr(host_memory, "keep_host_memory_small", lambda: None)
     monkeypatch.setattr(launch, "launch", lambda **options: found.append(options))
     return found
 

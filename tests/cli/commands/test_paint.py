@@ -8,8 +8,9 @@ import pytest
 from absl import logging
 
 from hmmn_jax.checkpoints import store
-from hmmn_jax.cli import launch, malloc
+from hmmn_jax.cli import launch
 from hmmn_jax.cli.main import main
+from hmmn_jax.inference import host_memory
 from hmmn_jax.io.bundled import DEMO_CLIP
 from hmmn_jax.io.video import ArrayVideo
 from hmmn_jax.paint import fitting, server
@@ -22,7 +23,7 @@ def opened(monkeypatch):
     found = []
     monkeypatch.setattr(server, "paint", lambda *args: found.append(args))
     monkeypatch.setattr(logging, "set_verbosity", lambda level: None)
-    monkeypatch.setattr(malloc, "keep_host_memory_small", lambda: None)
+    monkeypatch.setattr(host_memory, "keep_host_memory_small", lambda: None)
     monkeypatch.setattr(launch, "launch", lambda **options: None)
     return found
 
