@@ -21,7 +21,7 @@ BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
 class PilClips:
-    """An endless source of random clips, which `clip` returns."""
+    """An endless source of random clips. Each call of `clip` returns one clip."""
 
     def __init__(self, config: ConfigDict, sources: list[tuple[Source, bool]], seed: int = 0):
         """`sources` are data sets, each with a flag that is true for still images."""

@@ -35,7 +35,7 @@ class Index:
         id_map: uint8 [256], maps values in the PNG to object ids; 0 is background or void. Not used for binary videos.
         soft: bool [], whether masks contain grey levels (colours are converted to brightness, not looked up in a palette).
         orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks match the upright frames. None: all
-            orientations are 1, as in data sets from earlier versions, whose masks match the stored pixels.
+            orientations are 1. Data sets from earlier versions have no orientations; their masks match the stored pixels.
     """
 
     videos: np.ndarray

@@ -41,7 +41,7 @@ class RecordSource:
     """A split on disk or in a bucket. Records are read on demand and not cached. Unpickling reopens the files.
 
     Attributes:
-        in_bucket: whether the records are in a bucket, from which several records are read in parallel.
+        in_bucket: whether the records are in a bucket. Records in a bucket are read in parallel.
     """
 
     def __init__(self, name: str, directory: AnyPath, split: str):

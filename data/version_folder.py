@@ -1,8 +1,8 @@
 """The folder of a built version, and the rules for replacing its files.
 
-A record in the folder lists the files of the build with their SHA-256 digests. Files that are not listed or were modified
-belong to the user. The first build creates the folder atomically. A later build replaces the files one by one. Until all files
-are replaced, the record marks the folder as incomplete.
+A record in the folder lists the files of the build with their SHA-256 digests. Files that are not in the record, or that were
+modified after the build, are never replaced or deleted. The first build creates the folder atomically. A later build replaces
+the files one by one. Until all files are replaced, the record marks the folder as incomplete.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
         raise DataError(f"{version} is a link to an empty folder, expected the folder of a data set. Remove the link.")
     if _has_files(version) and not record.path.is_file():
         raise DataError(
-            f"{version} contains files, but no {_RECORD} with the list of the files that this program built. Older versions "
+            f"{version} contains files, but no {_RECORD}, which lists the files of a build. Older versions "
             "did not write this list. Build under another name with --as, or remove the folder."
         )
     if record.about is not None and not overwrite:
@@ -78,7 +78,7 @@ def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder for a build. The folder is removed on exit or, after a crash, by the next build.
+    """Creates a folder for a build and yields its path. The folder is removed on exit or, after a crash, by the next build.
 
     Raises:
         DataError: another file or folder exists at this path, or the folder cannot be created.

@@ -34,7 +34,7 @@ _NOT_MET = (
     "not all processes connected within --initialization_timeout. Check that all processes were started. Also check "
     "--coordinator and the ports."
 )
-_REASONS = (  # patterns in the output of JAX before it aborts, with an exit code and the reason to report
+_REASONS = (  # (pattern in the last output of JAX before it aborts, exit code, reason to report)
     (r"RegisterTask", NOT_MET, _NOT_MET),
     (
         r"Failed to send RPC to coordination service",

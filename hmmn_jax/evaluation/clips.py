@@ -52,7 +52,7 @@ class Clip:
             the masks contain no other id. Unused masks are reported.
         mask_values: meaning of the values in grey masks; see `read_ids`.
         value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
-        about: metadata of the video from the benchmark, which the plan of the video uses.
+        about: metadata of the video from the benchmark's files. `Protocol.plan` uses this metadata.
         direction: direction in which a session propagates `masks`: "forward", "backward" or "both". With a direction, each
             mask is a complete annotation of its frame. If `direction` is "", the masks start objects.
     """
@@ -262,7 +262,7 @@ def open_film(
             if masks
             else ""
         )
-        raise DataError(f"{video.stem}: the first frame, which has the number 0, has no mask{later}")
+        raise DataError(f"{video.stem}: the first frame (frame 0) has no mask{later}")
     frames = open_video(video)
     frames.inspect(notes)
     if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := len(frames))}):

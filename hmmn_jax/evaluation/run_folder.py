@@ -120,7 +120,7 @@ class RunFolder:
 
     @property
     def submission(self) -> Record:
-        """The record of the archive."""
+        """The record of the submission archive."""
         return Record.load(self.folder, self.folder / RECORD / "submission.json")
 
     @contextlib.contextmanager

@@ -35,7 +35,7 @@ def test_beyond_ten_videos_the_others_are_counted(tmp_path):
 
 
 class TestOutputs:
-    """Tests that an evaluation does not change files of a user."""
+    """Tests which files an evaluation writes, keeps and replaces. The user's own files are never changed."""
 
     def test_the_same_command_finds_all_there(self, own, tmp_path):
         segmenter = Repeating()

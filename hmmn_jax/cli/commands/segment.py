@@ -65,8 +65,10 @@ def run(options: argparse.Namespace) -> None:
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
     if options.mask is None:
-        found = "--mask is missing. Pass a PNG with the objects of the first frame, or a folder with the masks of some frames"
-        raise ConfigError(f"{found}. To draw masks in the browser, run 'hmmn-jax paint {options.video}'.")
+        expected = "a PNG with the ids of the objects in the first frame, or a folder with the masks of some frames"
+        raise ConfigError(
+            f"--mask is missing. Pass {expected}. To draw masks in the browser, run 'hmmn-jax paint {options.video}'."
+        )
     config = benchmark_settings("custom")
     given = override(config, options.assignments)
     if options.direction is not None:
