@@ -82,7 +82,7 @@ def test_help_lists_the_benchmarks(capsys, command):
         (["segment", "clip.mp4"], "hmmn-jax segment: the following arguments are required: --output"),
         (
             ["segment", "clip.mp4", "--output", "r"],
-            "--mask is missing. Pass a PNG with the objects of the first frame, or a folder",
+            "--mask is missing. Pass a PNG with the ids of the objects in the first frame, or a folder",
         ),
         (
             ["segment", "clip.mp4", "--output", "r"],
