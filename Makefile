@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 
 # Compiled programs are kept for the next run, because compilation takes about half of the test time.
 test test-slow test-browser coverage: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
-test test-slow test-browser coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.3
+test test-slow test-browser coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.1
 
 test: $(VENV)/.test
 	$(PYTEST) -m "not slow and not browser"
