@@ -35,7 +35,7 @@ RESUME = "Run the same command to resume from the last checkpoint"
 def require_unused(arguments: list[str]) -> None:
     """Raises ConfigError if another run is writing to the workdir.
 
-    The check runs before the config file is loaded, because the config file imports JAX, which takes seconds.
+    The check runs before the config file is loaded, because loading it imports JAX and takes seconds.
     """
     workdir = value_of("workdir", arguments)
     if workdir and value_of("takeover", arguments) is None:
@@ -53,7 +53,7 @@ def check() -> None:
 
 def run() -> int:
     """Trains a model with the settings that the flags specify. Returns the exit code."""
-    # The imports are inside the function, because they take seconds and Ctrl-C during the imports must not print a traceback.
+    # The imports take seconds. They are inside the function, so that Ctrl-C during the imports does not print a traceback.
     import jax
 
     try:

@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
-Prints J&F, J and F on DAVIS-2016 at the size of the frames. All objects of the first mask are treated as one object. All rows
+Prints J&F, J and F on DAVIS-2016 at the original frame size. All objects of the first mask are treated as one object. All rows
 use the same weights. This is possible because training randomly disables the memories at strides 8 and 4. The last row is a
 baseline without a model.
 """
@@ -27,7 +27,7 @@ from hmmn_jax.model.hmmn import abstract_variables
 from hmmn_jax.training.validation import validate
 
 FIRST_ONLY = {"max_memory_frames": 1}
-# The name of each row, with changes to the config of the model and to the memory settings of the `Segmenter`.
+# For each row of the table: the changes to the model config, and the changes to the settings of the `Segmenter`.
 VARIANTS: dict[str, tuple[dict, dict]] = {
     "unchanged (every 5th frame)": ({}, {}),
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),

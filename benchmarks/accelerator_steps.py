@@ -92,7 +92,7 @@ def device(sizes: Sizes) -> Iterator[Figures]:
 
 
 def selection(sizes: Sizes) -> Iterator[Figures]:
-    """Several ways to select the top 32 cells for three objects. Also checks that exact selections handle ties correctly."""
+    """Times several ways to select the top 32 cells for three objects. Also checks how exact selections handle ties."""
     cells = (sizes.frame[0] // 16) * (sizes.frame[1] // 16)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 3, cells, 2 * cells)).astype(np.float32)
@@ -117,7 +117,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
 
 
 def values(sizes: Sizes) -> Iterator[Figures]:
-    """Times the exact and the fast product of weights and values, and reads of the bank with traced and static loop lengths."""
+    """Times exact and fast products of weights and values. Also times bank reads with traced and static loop lengths."""
     config, (h, w) = sizes.config, (sizes.frame[0] // 16, sizes.frame[1] // 16)
     for dtype in ("bfloat16", "float32"):
         weights, bank = noise((1, 1, h * w, h * w)), noise((1, 1, h * w, config.value_dim_s16), dtype)

@@ -4,18 +4,18 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
 The first frame is annotated with the ground truth and propagated. In each of five further rounds, a policy selects one more
-frame, which is annotated with the ground truth and propagated in both directions. `worst` selects the frame with the lowest
-J&F, which requires the ground truth. `next` selects the frame that `Session.next_to_annotate` returns. `random` selects a
-random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
+frame. This frame is annotated with the ground truth and propagated in both directions. `worst` selects the frame with the
+lowest J&F, which requires the ground truth. `next` selects the frame that `Session.next_to_annotate` returns. `random` selects
+a random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
 
 Two baselines are compared with `worst`. The baseline `first` uses only the annotation of the first frame. The baseline
 `forward` uses the same corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With
 --permanent, all policies except `random` also run with all annotated frames in the memory of each pass.
 
-Each score is the mean J&F over objects and frames, once for all frames and once for the frames that are never annotated. The
-tables contain the scores and the rank correlation between confidence and J. If the J&F of the frames that are never annotated
-decreases by more than 0.01 from one round to the next, the sequence is listed. A picture of the frame with the largest decrease
-is written to OUT.
+Scores are the mean J&F over objects and frames, computed once for all frames and once for the frames that are never annotated.
+The tables contain the scores and the rank correlation between confidence and J. The output lists each sequence for which the
+J&F of never-annotated frames decreases by more than 0.01 from one round to the next. A picture of the frame with the largest
+decrease is written to OUT.
 
 A line for each finished sequence and policy is written to OUT/rows.jsonl. Rerunning the command resumes with the missing
 sequences and policies.
@@ -53,7 +53,7 @@ Choose = Callable[[Session, np.ndarray], int]  # takes a session and the J&F of 
 
 
 def read(root: Path, name: str, size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Reads the frames and true ids of a fully annotated sequence.
+    """Reads the frames and ground-truth ids of a fully annotated sequence.
 
     Frames and ids are scaled to a shorter side of `size` pixels, unless `size` is 0.
     """
@@ -138,7 +138,7 @@ def at_random(seed: int) -> Choose:
 class Permanent(Segmenter):
     """Adds all annotated frames to the memory of each pass. The frame at which the pass starts is the first memory frame.
 
-    For the other annotated frames, which may be far away in time, kernels are centred on the most similar cell of the frame at
+    The other annotated frames may be far away in time. Their kernels are centred on the most similar cells of the frame at
     which the pass starts.
     """
 
@@ -163,7 +163,7 @@ class Permanent(Segmenter):
 
 
 def _with_centres(bank: MemoryBank, query: jax.Array, others: int) -> MemoryBank:
-    """Centres the kernels of a bank on the most similar cells of the frame where the pass starts, which is in slot 0."""
+    """Centres the kernels of a bank on the most similar cells of slot 0, the frame where the pass starts."""
     cells = query.reshape(*query.shape[:1], -1, query.shape[-1])
     centres = bank.centres.at[:, :, 0].set(np.arange(cells.shape[1]))
     for slot in range(1, others + 1):

@@ -3,9 +3,9 @@
     git worktree add OTHER COMMIT
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
-Runs evaluate.py in both checkouts alternately, several times, on the same frames, and compares the frames per second that the
-checkouts print. Compilation is excluded. The script prints all measurements, their medians and the ratio. The script also
-prints the load of the machine before the first process starts. Run the script on an otherwise idle machine.
+Runs evaluate.py several times on the same frames, alternating between the two checkouts. Each run prints its frames per second.
+Compilation is excluded. The script prints all measurements, their medians and the ratio. The script also prints the load of the
+machine before the first process starts. Run the script on an otherwise idle machine.
 """
 
 import argparse

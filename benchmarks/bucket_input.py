@@ -1,4 +1,4 @@
-"""Training clips per second from a bucket with a latency of 40 ms, with sequential reads and with the parallel reads of `data`.
+"""Training clips per second from a bucket with a latency of 40 ms, with sequential and with parallel reads.
 
     python benchmarks/bucket_input.py
 
@@ -87,7 +87,7 @@ def clips_per_second(config: ConfigDict, kind: type[source.RecordSource], clips:
 
 
 def main() -> None:
-    """Prints a line per measurement, and the result."""
+    """Prints a line per measurement, and the medians and their ratio as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--delay", type=float, default=0.04, help="delay of each request in seconds")
     parser.add_argument("--turns", type=int, default=3)

@@ -32,7 +32,7 @@ def encode(pixels: np.ndarray, kind: str) -> bytes:
 
 
 def generate(root: Path, padding: int) -> None:
-    """Creates the folder of the split, in which all files are hard links to a few files.
+    """Creates the folder of the split from hard links to a few files.
 
     The JPEGs contain comments of `padding` bytes.
     """

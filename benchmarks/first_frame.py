@@ -56,7 +56,7 @@ def measure(height: int, width: int, checkpoint: str | None) -> None:
         "compilation": sum(compiled),
         "programs": len(compiled),
     }
-    state, result = segmenter.step(state, frame, donate=True)  # writes to an existing bank, which is another program
+    state, result = segmenter.step(state, frame, donate=True)  # compiles another program, which writes to an existing bank
     result.mask.block_until_ready()
     start = time.perf_counter()
     for _ in range(5):

@@ -4,9 +4,9 @@
 
 The model is hmmn-lite. A point on the axes of memory frames, objects and pixels is the median time of a few frames, and the
 peak memory of the process. For objects and pixels, each point is measured in a new process. For memory frames, one process
-measures all points. For the axis of frames, `hmmn-jax segment` segments a film of 426x240 pixels with at most BOUND memory
-frames. A point on this axis consists of the mean time per frame since the previous point, and the resident memory when the
-point is reached.
+measures all points. For the axis of frames, `hmmn-jax segment` segments a long 426x240 video with at most BOUND memory frames.
+A point on this axis consists of the mean time per frame since the previous point, and the resident memory when the point is
+reached.
 
 Each point is appended to the file as soon as it has been measured. Points in the file are not measured again, so the command
 can be interrupted and rerun. Points that need more than --limit GiB of memory are not measured. After --minutes minutes, no new
@@ -36,7 +36,7 @@ AXES = {
     "frames": (100, 1000, 2500, 5000, 10_000),
 }
 LABELS = {"memory": "memory frames", "objects": "objects", "pixels": "pixels, in millions", "frames": "segmented frames"}
-TOGETHER = ("memory", "frames")  # axes of which one process measures all points
+TOGETHER = ("memory", "frames")  # axes whose points are all measured in one process
 RUNS = 2  # number of measured frames per point
 BOUND = 10  # maximum number of memory frames on the axis `frames`
 
@@ -68,13 +68,13 @@ def measure(axis: str, values: list[int]) -> Iterator[dict]:
 
 
 def measure_film(values: list[int]) -> Iterator[dict]:
-    """Segments a film, and yields a point when each of the numbers of frames in `values` is reached."""
+    """Segments a long video, and yields a point at each number of frames in `values`."""
     from hmmn_jax.io.bundled import DEMO_CLIP
     from hmmn_jax.io.images import read_image
     from hmmn_jax.io.movies import MovieWriter
 
     clip = [read_image(path) for path in sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())]
-    clip += clip[-2:0:-1]  # forwards and backwards, so that the film has no cuts
+    clip += clip[-2:0:-1]  # forwards and backwards, so that the video has no cuts
     with tempfile.TemporaryDirectory() as folder:
         film, masks = Path(folder, "film.mp4"), Path(folder, "out/record/unfinished")
         with MovieWriter(film, 25) as movie:

@@ -3,10 +3,9 @@
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
-Each round starts a new process on one core for each of the two implementations, and measures the implementation's speed after a
-warm-up. Prints the medians over the rounds and their ratio. For this project, the script also prints the time for reading,
-decoding and transforming, and the time to the first batch at step 0 and at step 100,000. Run the script on an otherwise idle
-machine.
+In each round, each implementation runs in a new process on one core, and its speed is measured after a warm-up. Prints the
+medians over the rounds and their ratio. For this project, the script also prints the time for reading, decoding and
+transforming, and the time to the first batch at step 0 and at step 100,000. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -23,7 +22,7 @@ SIZE = 384
 
 
 def make_config(args: argparse.Namespace):
-    """Returns a data config with all augmentations of the training stage, at 384x384, for the given data sets."""
+    """Returns a 384x384 data config for the given data sets, with all augmentations of pre-training or main training."""
     from configs.train import data
 
     names = args.stills or args.videos

@@ -5,11 +5,11 @@
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered 480x854 frames in two concurrent processes, one
 with `--config.max_memory_frames` and one without. Every second, the script reads the resident memory (VmRSS) of each process
 and the number of masks written so far. If there are several readings for a frame, the maximum is used. The script prints a
-table, and plots the measured memory and a prediction for the process without a limit. The prediction is the memory of the
-limited process without its bank, plus a bank with keys, values and centres at stride 16 in each slot. The number of slots
-doubles when all slots are used. The network is small and has random weights, so its masks are meaningless. The script takes
-hours, mostly for the process without a limit, which reads a larger memory for every frame. If the script is interrupted
-(Ctrl-C), the results so far are printed.
+table, and plots the measured memory and a prediction for the process without a limit. The prediction adds the size of an
+unlimited bank to the memory of the limited process without its bank. Each slot of the bank holds keys, values and centres at
+stride 16. The number of slots doubles when all slots are used. The network is small and has random weights, so its masks are
+meaningless. The script takes hours, mostly for the process without a limit, which reads a larger memory for every frame. If the
+script is interrupted (Ctrl-C), the results so far are printed.
 """
 
 import argparse

@@ -5,10 +5,10 @@
 
 `latency` prints these figures:
 
-- The time from the request that contains the mask of a stroke to the response, which is sent after the annotation has been
-  saved.
-- The time from the start of a forward job to the first new mask in the page. The time is measured in three cases: in a new
-  process, including compilation; after compilation; and after a correction, when the frame has already been encoded.
+- The time from the request with the mask of a stroke to the response. The server responds after it has saved the annotation.
+- The time from the start of a forward job until the client has received the first new mask. The time is measured in three
+  cases: in a new process, including compilation; after compilation; and after a correction, when the frame has already been
+  encoded.
 - The frames per second of a job, compared with `evaluate.py` on the same frames.
 
 Times are printed in milliseconds, and as multiples of the time per frame of `Segmenter.run` in a process without a server. Run
@@ -165,7 +165,7 @@ class Page:
         self._http.post("/api/jobs", json=content).raise_for_status()
 
     def first_mask(self, t: int) -> float:
-        """Starts a short forward job at a frame. Returns the seconds until the page has received the first new mask."""
+        """Starts a short forward job at a frame. Returns the seconds until the client has received the first new mask."""
         after = self.get("/api/timeline")["event"]
         start = time.perf_counter()
         self.start(t, t + 3)
@@ -285,7 +285,7 @@ def make_mask() -> np.ndarray:
 
 
 def told(what: str, seconds: list[float], frame: float | None = None) -> None:
-    """Prints the median and the maximum of times."""
+    """Prints the median and the maximum of the measured times."""
     found, most = statistics.median(seconds), max(seconds)
     frames = "" if frame is None else f", {found / frame:.2f} times the time per frame"
     print(f"{what}: {1000 * found:.0f} ms{frames} (median of {len(seconds)}; maximum {1000 * most:.0f} ms)", flush=True)

@@ -1,4 +1,4 @@
-"""The augmentations of `data/clips`, written with Pillow and Python for one sample at a time, as in PyTorch code.
+"""The augmentations of `data/clips` for one sample at a time, implemented with Pillow and Python as in typical PyTorch code.
 
 `input_pipeline.py` uses this implementation as its reference. The implementation reads the same files as `data/clips`, and
 draws different random numbers from the same ranges. Where common implementations differ, the fastest one is used. Colours are

@@ -1,1 +1,4 @@
-"""Experiment configs, one file per experiment. Each docstring contains the command, the expected result and the cost."""
+"""Experiment configs, one file per experiment.
+
+Each docstring contains the command. The docstrings of training configs also contain the expected result and the cost.
+"""

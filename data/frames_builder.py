@@ -66,7 +66,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def check_config(cls, config: tfds.core.BuilderConfig, given: Collection[str]) -> None:
-        """Checks a config whose fields `given` were set by a user.
+        """Checks a config in which the user has set the fields `given`.
 
         Raises DataError for invalid values, and for fields that have no effect.
         """
@@ -88,7 +88,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return False
 
     def has_rules(self) -> bool:
-        """Returns whether the data set defines the meaning of mask values. If so, 255 next to other ids is not reported."""
+        """Returns whether the data set defines the meaning of mask values. If so, void pixels (255) are not reported."""
         return True
 
     def checks_levels(self) -> bool:

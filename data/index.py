@@ -18,14 +18,14 @@ from hmmn_jax.io.images import VOID, decode_mask
 class Index:
     """A split of v videos with n frames in total. Each frame is one record, and the frames of a video are consecutive.
 
-    The index also lists all m pairs of an annotated frame and an object that is visible in it, sorted by record, then by id.
+    The index also has m entries, one for each visible object in each annotated frame, sorted by record, then by id.
 
     Attributes:
         videos: str [v], the names of the videos.
         starts: int64 [v+1]; records starts[i]:starts[i+1] are the frames of video i.
         names: str [n], the file names of the frames without the suffix.
-        numbers: int32 [n], the frame numbers in the original video. Frames are numbered by their names if all names in a video
-            are increasing integers, and otherwise by their positions.
+        numbers: int32 [n], the frame numbers in the original video. If all names in a video are increasing integers, these are
+            the numbers; otherwise, frames are numbered by position.
         sizes: int32 [n,2], height and width of the upright frames. A mask can be one pixel larger or smaller than its frame.
         annotated: bool [n], whether the frame has a mask. A mask may be empty.
         object_record: int32 [m], the record of the frame.

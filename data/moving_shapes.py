@@ -65,7 +65,7 @@ class MovingShapes:
 
     Attributes:
         name: "moving_shapes".
-        index: the index, whose areas are estimates from a coarse grid.
+        index: the index; the areas of objects are estimated on a coarse grid.
     """
 
     name = "moving_shapes"

@@ -23,7 +23,7 @@ from hmmn_jax.io.stage import Stage
 with contextlib.suppress(RuntimeError):  # the setting has no effect after TensorFlow has started
     tf.config.set_visible_devices([], "GPU")  # leave the GPUs to JAX
 
-READS = 64  # number of parallel reads from a bucket, each of which waits about 40 ms without using a core
+READS = 64  # number of parallel reads from a bucket; a read takes about 40 ms but hardly any CPU time
 _HOW_TO_BUILD = "Build the data set with python -m data.build"
 
 
@@ -114,7 +114,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
     Args:
         name: builder and config, such as "davis/2017" or "image_masks/ccp", or the name "moving_shapes". The newest version of
             a built data set is used. "moving_shapes" needs no files and has different clips in each split.
-        data_dir: the folder that was passed to the build as --data_dir, or a copy of it in a bucket; "~" is expanded.
+        data_dir: the --data_dir of the build, or a copy of this folder in a bucket; "~" is expanded.
         split: the name of the split, such as "train".
         stage: the local folder to which a split in a bucket is copied. None: records are read from the bucket.
 

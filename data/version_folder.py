@@ -42,7 +42,7 @@ def was_cut_off(record: Record) -> bool:
 
 
 def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -> None:
-    """Checks that a build may write the files `names` and possibly others into the folder of a record.
+    """Checks that a build may write the files `names` into the folder of a record and replace the files of an earlier build.
 
     Raises:
         DataError: a finished build exists and `overwrite` is false, the folder contains files but no record, the folder is a

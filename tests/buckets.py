@@ -21,7 +21,7 @@ class MemoryBucket(MemoryFileSystem):
 
 
 class UnreachableBucket(MemoryBucket):
-    """Fails to list or read objects. Like errors of real bucket clients, the error need not be an OSError."""
+    """Raises an error if objects are listed or read. As with real bucket clients, the error need not be an OSError."""
 
     def info(self, path, **_):
         logging.getLogger("gcsfs").error("out of retries")

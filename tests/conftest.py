@@ -7,9 +7,9 @@ import importlib.metadata
 import os
 import tempfile
 
-# The first flag switches off a fusion that gives wrong results (jax issues 39103, 39257), which test_canary.py tests. Without
-# fusion emitters, compilation takes less time. `hmmn_jax.cli.launch.set_compiler_flags` sets the same flags; it is not imported
-# here, because the hook below must be installed first.
+# The first flag switches off a fusion that gives wrong results (jax issues 39103 and 39257; see test_canary.py). Without fusion
+# emitters, compilation takes less time. `hmmn_jax.cli.launch.set_compiler_flags` sets the same flags. It is not imported here,
+# because the import hook below must be installed first.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:3])) < (0, 11, 1):  # later releases do not have this flag
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
@@ -65,7 +65,7 @@ def optimised():
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """Yields an in-memory file system, which serves `gs://` for one test."""
+    """Yields an in-memory file system that serves `gs://` for one test."""
     from tests.buckets import serving
 
     with serving(monkeypatch) as files:

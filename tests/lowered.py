@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def lower(function, *arguments, platform="cuda"):
-    """Returns the StableHLO of a function as text. The arguments are pytrees of arrays or of results of `shape`."""
+    """Returns the StableHLO of a function as text. The arguments are pytrees of arrays or results of `shape`."""
     return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -16,7 +16,7 @@ def shape(*dims, dtype=jnp.float32):
 
 
 def turns(text):
-    """Returns the number of iterations of each loop in a StableHLO text; None for loops whose number is not constant."""
+    """Returns the trip count of each loop in a StableHLO text, or None for a loop whose trip count is not constant."""
     bounds = re.findall(r"cond \{\s+(?:%\S+ = stablehlo.constant dense<(\d+)> : tensor<i32>\s+)?%\S+ = stablehlo.compare", text)
     assert len(bounds) == text.count("stablehlo.while")
     return [int(bound) if bound else None for bound in bounds]

@@ -1,6 +1,6 @@
 """Implements the method of the paper with loops in NumPy, as a reference for the tests.
 
-The functions are slow. They compute in float64, one sample at a time. The memory is read for one object at a time.
+The functions are slow, compute in float64, and process one sample at a time. The memory is read for one object at a time.
 """
 
 import math
@@ -58,7 +58,7 @@ def best_in_window(s, height, width, window):
 
 
 class CoarseMemory:
-    """The stride-16 memory of one object, which is read once for each frame of a video.
+    """The stride-16 memory of one object. It is read once for each frame of a video.
 
     As in the published code, the kernel of an older frame is not placed at the tracked position, but at the best match of the
     tracked position. With `extra_hop=False`, all kernels are placed at the tracked positions, unlike in the published code.
@@ -70,7 +70,7 @@ class CoarseMemory:
         self.older = []  # (keys [n,c], values [n,v], centres [n]) of each kept frame before the previous one
 
     def step(self, key, value, query, keep, compute=True):
-        """Reads the memory for `query`. `key` and `value` belong to the previous frame. All three have one row for each cell.
+        """Reads the memory for `query`. `key` and `value` belong to the previous frame. Each array has one row per cell.
 
         If `keep` is set, the previous frame stays in the memory.
 
@@ -115,7 +115,7 @@ class CoarseMemory:
 
 
 def select(log, k):
-    """Selects the k best cells (t, m) of the first and the previous frame for each query cell from `log[q,t,m]`, best first."""
+    """For each query cell q, selects the k cells (t, m) with the largest `log[q,t,m]` in the first and the previous frame."""
     ends = [0] if log.shape[1] == 1 else [0, log.shape[1] - 1]
     chosen = []
     for row in log:

@@ -1,4 +1,4 @@
-"""Runs scripts in separate processes. They start fast, because they are forks of a process that has already imported JAX."""
+"""Runs scripts in separate processes. The processes start fast, because they are forks of one that has already imported JAX."""
 
 import multiprocessing
 import os

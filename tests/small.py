@@ -1,4 +1,4 @@
-"""Small models with random variables, less than a hundredth of the size of the published network, and small videos for them."""
+"""Small models with random variables, and small videos. A model has less than 1 % of the size of the published network."""
 
 import contextlib
 import dataclasses

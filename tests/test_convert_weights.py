@@ -326,7 +326,7 @@ def test_exit_codes_of_the_script_itself(small_file, tmp_path):
         command = [sys.executable, str(ROOT / "convert_weights.py"), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True)
 
-    # Without a config in the file, the converter expects the published network, which has other shapes.
+    # Without a config in the file, the converter expects the tensor shapes of the published network.
     save_file(small_tensors(), tmp_path / "w.safetensors")
     for code, file in ((0, small_file), (2, tmp_path / "w.safetensors")):
         done = script("from-torch", file, tmp_path / f"OUT{code}")

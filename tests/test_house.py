@@ -73,7 +73,7 @@ def test_every_imported_package_is_declared():
     assert extras.keys() <= found
     homes = importlib.metadata.packages_distributions()
     needed = {_normal(homes[name][0]) for name in found - extras.keys()}
-    needed |= {"filelock"}  # JAX uses it, if it is installed, to limit the size of the compilation cache
+    needed |= {"filelock"}  # if filelock is installed, JAX uses it to limit the size of the compilation cache
     assert needed == {_normal(requirement) for requirement in project["dependencies"]}
     for name, extra in extras.items():
         assert _normal(name) in map(_normal, project["optional-dependencies"][extra])
@@ -94,7 +94,7 @@ def test_circles_and_layers_of_a_small_graph():
     assert house.circles(graph) == [["b", "c"]]
     assert house.layers(graph) == [["a"], ["b", "c", "d"]]
     page = house.picture(graph, {"a": 3, "b": 2, "c": 2, "d": 1})
-    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d is not drawn: one file without imports
+    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d is not drawn: it is a file without imports
 
 
 @pytest.fixture(scope="module")

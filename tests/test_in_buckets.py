@@ -1,4 +1,4 @@
-"""Tests that training and evaluation in an emulated Cloud Storage bucket give the same bits as local runs.
+"""Tests that training and evaluation in an emulated Cloud Storage bucket are bit-identical to local runs.
 
 With `pytest -s`, the test prints a transcript of the commands and their output.
 """
@@ -44,14 +44,14 @@ def home(tmp_path_factory):
 
 
 def start(command, cwd):
-    """Starts a script in the folder `cwd`. The test finds files there if the script writes them to a wrong local path."""
+    """Starts a script in the folder `cwd`. If the script writes to a wrong local path, the test finds the files there."""
     print("\n$", "python", shlex.join(map(str, command)))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen([sys.executable, str(ROOT / command[0]), *map(str, command[1:])], cwd=cwd, env=environment, **PIPES)
 
 
 def finish(process):
-    """Waits for a process, which must succeed. Returns its stdout."""
+    """Waits for a process, asserts that it succeeds, and returns its stdout."""
     stdout, stderr = process.communicate()
     notes = [line for line in stderr.splitlines() if line.startswith(("NOTE:", "train.py:", "evaluate.py:"))]
     print(stdout, *notes, f"exit code {process.returncode}", sep="\n")
@@ -60,7 +60,7 @@ def finish(process):
 
 
 def training(where, run, *arguments):
-    """Returns the command that trains a tiny model on the data set in `where`, which is a local folder or the bucket."""
+    """Returns the command that trains a tiny model. `where` is the local folder or the bucket that contains the data set."""
     config = (
         "--config.data.sets.shapes.name=davis/2017", f"--config.data.data_dir={where}/DATA", f"--config.samples={4 * STEPS}",
         f"--config.validation.data={where}/DAVIS", "--config.validation.year=2017", "--config.validation.split=train",

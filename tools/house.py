@@ -75,7 +75,7 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The layers of folders from top to bottom. Each folder is above all folders that it imports, except those in a cycle.
+    """The layers of folders from top to bottom. Each folder is above all folders that it imports, except in a cycle.
 
     Folders in a cycle share a layer.
     """

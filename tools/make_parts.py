@@ -27,7 +27,7 @@ def regions(image: np.ndarray, scale: float) -> np.ndarray:
     Uses the method of Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
 
     Returns:
-        The id of the region of each pixel, `uint8 [h,w]`; 0 for regions that are too small or too large.
+        The region id of each pixel, `uint8 [h,w]`; 0 for regions that are too small or too large.
     """
     area = image.shape[0] * image.shape[1]
     labels = felzenszwalb(image, scale=scale, sigma=0.8, min_size=int(SHARE[0] * area))

@@ -252,7 +252,7 @@ class Paths:
         lean: tilt of the vertical axis in rad, `[n,2]`.
         tumbles: whether the object jumps and tumbles, `[n]`.
         view, drift: azimuth and elevation (in degrees) and distance of the camera, and their change per frame.
-        look: change per frame of the target point of the camera.
+        look: change of the camera's target point per frame.
     """
 
     start: np.ndarray
@@ -305,7 +305,7 @@ class Paths:
 
 
 def take(renderer: mujoco.Renderer, data: mujoco.MjData, camera: mujoco.MjvCamera) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the picture, `uint8 [h,w,3]`, and the index of the geom at each pixel, `int [h,w]`, or -1 if there is no geom."""
+    """Returns the picture, `uint8 [h,w,3]`, and the geom index of each pixel, `int [h,w]`; -1: no geom."""
     renderer.update_scene(data, camera)
     frame = renderer.render()
     renderer.enable_segmentation_rendering()

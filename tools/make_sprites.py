@@ -85,8 +85,8 @@ def read_sprite(file: Path, steps: np.ndarray) -> list[Picture]:
 def recolour(frames: list[Picture], photo: Image.Image, behind: np.ndarray, rng: np.random.Generator) -> list[Picture]:
     """Changes the colours of a sprite at random.
 
-    The colours are adapted to those of the background `behind`, `float32 [h,w,3]`, or their channels are permuted. Sometimes, a
-    texture from `photo` is added.
+    The colours are adapted to the background `behind`, `float32 [h,w,3]`, or the colour channels are permuted and scaled.
+    Sometimes, a texture from `photo` is added.
     """
     colours = np.concatenate([frame[frame[..., 3] > 0.5, :3] for frame in frames[::5]])
     if not len(colours):

@@ -4,7 +4,7 @@
 
 FOLDER contains `weights.npz` and `clip.npz`. `weights.npz` uses the official parameter names without the prefix `module.`.
 `clip.npz` contains `frames` (uint8 `[T,H,W,3]`), `mask` (uint8 `[H,W]`, with ids 1..K) and `mem_every`. The script writes
-`logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. The script needs torch and NumPy, but not JAX.
+`logits.npy`, float64 `[T-1,K+1,H,W]`, to FOLDER. Torch and NumPy are required, but JAX is not.
 """
 
 import importlib
@@ -81,7 +81,7 @@ def supply_stand_ins() -> None:
         parent, _, child = name.rpartition(".")
         try:
             importlib.import_module(name)
-        except Exception:  # the module is missing, or is broken, in which case it can raise any exception
+        except Exception:  # a missing module raises ImportError, and a broken one may raise any exception
             sys.modules[name] = StandIn(name)
             if parent:
                 setattr(sys.modules[parent], child, sys.modules[name])
@@ -94,7 +94,7 @@ def supply_stand_ins() -> None:
 
 
 def load_network(checkout: Path, weights: dict[str, np.ndarray]) -> nn.Module:
-    """Creates the checkout's `HMMN` with these weights, in float64 and evaluation mode."""
+    """Creates the checkout's `HMMN` with the given weights, in float64 and evaluation mode."""
     if not (checkout / "model.py").is_file():
         raise SystemExit("the folder contains no model.py")
     sys.path.insert(0, str(checkout))

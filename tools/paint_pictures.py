@@ -2,7 +2,7 @@
 
     python -m tools.paint_pictures [FOLDER]
 
-The script takes one or two minutes on two CPU cores, mostly for compilation. The script needs `pip install '.[dev]'` and
+The script takes one or two minutes on two CPU cores, mostly for compilation. Requirements: `pip install '.[dev]'` and
 Chromium.
 """
 

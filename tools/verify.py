@@ -81,7 +81,7 @@ def read_clip(
 
     Raises:
       ConfigError: `max_frames` is not between 2 and 10,000, or `size` is not between 16 and 4,096.
-      DataError: the folder contains fewer than two frames, the frames or the mask have different sizes, or the mask contains no
+      DataError: the folder contains fewer than two frames, the frames and the mask differ in size, or the mask contains no
           object.
     """
     for name, value, least, most in (("max_frames", max_frames, 2, 10_000), ("size", size, 16, 4096)):

@@ -9,8 +9,8 @@ Annotations/NAME/NUMBER.png.
 
 Masks of later frames are used for scoring. Each object is scored on the annotated frames after its first annotated frame. With
 --config.late_objects=True, masks of later frames also start new objects. If --config.direction is set to forward, backward or
-both, each mask is treated as the complete annotation of its frame. With --config.direction, frames without masks are segmented
-from all masks, and no scores are computed.
+both, each mask is treated as the complete annotation of its frame. The other frames are segmented from the nearest masks, and
+no scores are computed.
 
 For long videos, --config.max_memory_frames=50 limits the memory. For high-resolution videos, --config.size=480 sets the shorter
 side of the network's input; the masks still have the size of the frames.

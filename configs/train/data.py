@@ -29,7 +29,7 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
 
 
 def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
-    """Main training on videos. Each clip has three frames in temporal order, which are cropped around an object."""
+    """Main training on videos. Each clip has three frames in temporal order, cropped around an object."""
     config = clips()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
@@ -51,7 +51,7 @@ def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """The skip schedule of STCN. Each of the `skips` takes effect after the fraction of all samples given in `shares`."""
+    """The skip schedule of STCN. Each skip starts after the corresponding fraction of all samples in `shares`."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 

@@ -10,7 +10,7 @@ DAVIS-2016 that are not in train26.
 
 Expected: in one run, J&F for a shorter side of 240 pixels was 0.73 at step 500 and 0.72 at step 1000. The run was stopped at
 step 1130 of 2000. At the end of the run, J&F was 0.77 for a shorter side of 360 pixels. The loss falls from 1.2 to 0.13.
-It then rises again, because it is computed only on the hardest pixels. Cost: a step takes 1.3 seconds on two idle cores.
+Later, the loss rises because it is computed only on the hardest pixels. Cost: a step takes 1.3 seconds on two idle cores.
 docs/lite.md lists all runs.
 """
 

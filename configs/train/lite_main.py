@@ -7,7 +7,7 @@ RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier ru
 `configs/train/lite.py`. To continue with different clips, set --config.data.seed=2.
 
 Expected: in one run with --config.samples=3600, J&F on the four sequences that were left out of training was 0.74 at step 250,
-0.76 at step 500 and 0.765 at step 900, which was the last step. The frames had a shorter side of 240 pixels. For a shorter side
+0.76 at step 500 and 0.765 at step 900, the last step. The frames had a shorter side of 240 pixels. For a shorter side
 of 360 pixels, J&F was 0.79 at the end of the run. Cost: the run took 65 minutes on two busy cores. On nearly idle cores, a step
 takes 2.7 seconds, and compilation takes at least 2 minutes. docs/lite.md lists all runs.
 """

@@ -145,7 +145,7 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
 def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The part of each source that is visible in the output: left, top, right, bottom, float32 [t,4].
 
-    `maps` are the maps of the frames.
+    `maps` contains the map from the output to the source of each frame.
     """
     places = corners(maps, *size)  # [t,4,2]
     first, last = tf.reduce_min(places, 1), tf.reduce_max(places, 1)
@@ -177,7 +177,7 @@ def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws random colour changes. Each frame gets the change of the clip, then the change of the frame.
+    """Draws random colour changes. In each frame, the change of the clip is applied before the change of the frame.
 
     `means` contains the mean colour of each frame, float32 [t,3]. Returns a matrix and an offset per frame, float32 [t,3,4].
     """

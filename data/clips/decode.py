@@ -23,7 +23,7 @@ _FLIPPED, _TRANSPOSED = (
 
 
 class Fetcher:
-    """Reads the encoded images and masks of some rows of the tables. The reader runs in Python for each clip."""
+    """Reads the encoded images and masks of some rows of the tables. `tf.numpy_function` runs the Python code."""
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables

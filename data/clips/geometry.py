@@ -25,7 +25,7 @@ def clip_maps(
         config: the data config.
         size: float32 [2], height and width of the image in pixels.
         anchor: float32 [2], position (x, y) in the first frame that the crop must contain.
-        still: bool [], whether the crop is drawn for each frame separately.
+        still: bool [], whether the clip is made from a still image. If true, the crop is drawn for each frame separately.
         uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 
     Returns:

@@ -32,8 +32,8 @@ def make_batches(
     """Yields this host's part of the batches, starting at a step.
 
     Batch number `step` contains the samples step * batch to (step + 1) * batch - 1. The batch is split into equal parts, and
-    each host gets the part with its index. A sample depends only on its number and the config, and not on hosts, restarts or
-    the number of threads.
+    each host gets the part with its index. A sample depends only on its number and the config. Hosts, restarts and the number
+    of threads do not affect samples.
 
     Args:
         config: the `data` section of an experiment; see `configs/train/data.py`.
@@ -56,7 +56,7 @@ def make_batches(
         - `names`: bytes [b], the frame names in the form "SET/VIDEO/FRAME FRAME ...".
 
     Raises:
-        DataError: a data set cannot be opened, a file is damaged, or many clips in a row of a data set contain no object.
+        DataError: a data set cannot be opened, a file is damaged, or many consecutive clips of a data set contain no object.
     """
     if batch % hosts:
         raise DataError(

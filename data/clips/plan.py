@@ -85,7 +85,7 @@ def _donors(
     skip = piecewise(config.max_skip, sample, tf.int32) // tf.gather(tables.unit_step, unit)
     gaps = 1 + below(tf.reshape(bits[2 + 2 * most : -1], [most, t - 1]), skip[:, None] + 1)
     places = frame[:, None] + tf.cumsum(tf.pad(gaps, [[0, 0], [1, 0]]), axis=1)
-    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # reverse at the end of the video
+    places = tf.maximum(last[:, None] - tf.abs(last[:, None] - places), first[:, None])  # after the end, continue backwards
     moving = last > first
     frames = tf.where(there[:, None] & (moving[:, None] | (tf.range(t) == 0)), places, -1)
     slot = t + t * tf.range(most) + tf.where(moving, tf.range(t)[:, None], 0)

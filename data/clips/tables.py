@@ -1,4 +1,4 @@
-"""Tables from which samples are drawn, with the indexes of all data sets of a mixture in a few small arrays."""
+"""Tables from which samples are drawn: a few small arrays that combine the indexes of all data sets in a mixture."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Tables:
         unit_frame: int32 [u+1]; frames unit_frame[k]:unit_frame[k+1] belong to unit k.
         unit_step: int32 [u], the median distance between annotated frames, in frames of the original video.
         set_frame: int32 [s+1]; frames set_frame[j]:set_frame[j+1] belong to set j.
-        record: int64 [n], the record of each frame in its data set.
+        record: int64 [n], the record number of each frame in its data set.
         number: int32 [n], the number of each frame in the original video.
         size: int32 [n,2], height and width of each upright frame.
         orientation: int32 [n], EXIF orientation of each frame, from 1 to 8.

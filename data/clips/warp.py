@@ -1,6 +1,6 @@
 """Warping with OpenCV: bilinear for images, nearest neighbour for masks.
 
-The objects of donors, which are defined in `plan.py`, are drawn over the frames.
+Donor objects are drawn over the frames. `plan.py` defines donors.
 
 A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert positions in the output
 to positions in a source, as in `affine.py`. All functions use NumPy arrays. OpenCV releases the GIL.
@@ -47,7 +47,7 @@ def warp_masks(
 def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Converts ids and donors, uint8 [t,H,W], to output ids.
 
-    `labels`, uint8 [256+d], contains the output id of each id, then of each donor. The output id of id 0 is 0.
+    `labels`, uint8 [256+d], contains the output id of each id, followed by that of each donor. Id 0 is not changed.
     """
     masks = np.stack([cv2.LUT(ids, labels[:256]) for ids in seen])
     for donor, label in enumerate(labels[256:], start=1):
@@ -72,7 +72,7 @@ def render(
         maps: as in `warp_masks`.
         donors: uint8 [t,H,W], as returned by `warp_masks`.
         colours: float32 [t,3,4], the colour transform of each frame: matrix and offset.
-        hidden: bool [t,H,W], the hidden pixels.
+        hidden: bool [t,H,W], whether each pixel is hidden.
         fill: the colour of pixels outside the image and of hidden pixels.
     """
     size = donors.shape[1:]

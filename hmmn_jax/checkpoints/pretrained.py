@@ -1,4 +1,7 @@
-"""Creates initial weights. Both backbones are copied from a network trained on ImageNet, and all other weights are random."""
+"""Creates initial weights for training.
+
+The backbones of both encoders are copied from a network trained on ImageNet. All other weights are random.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -21,9 +24,9 @@ def from_pretrained(
     """Converts the weights of an image classifier, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
-      tensors: a dict from names, as in the values of the backbone's `pretrained_names`, to tensors. All names may have a common
-        prefix, such as `module.`. Tensors of layers that the backbone does not use are ignored. The counters
-        `num_batches_tracked`, which older files lack, default to 0.
+      tensors: the tensors by name. The expected names are the values of the backbone's `pretrained_names`. All names may have a
+        common prefix, such as `module.`. Tensors of layers that the backbone does not use are ignored. If the counters
+        `num_batches_tracked` are missing, as in older files, they default to 0.
       config: the config of the model. The model must have BatchNorm.
       seed: seed for the random weights of the mask convolutions, the heads and the decoder.
       source: the file to name in errors.

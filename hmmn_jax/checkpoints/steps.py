@@ -48,8 +48,8 @@ def finished_steps(workdir: AnyPath) -> list[int]:
     """Lists the steps that have a complete checkpoint in a training workdir.
 
     Only steps that the run recorded are listed, because a user may have added other folders. If there are no records, as in
-    runs of older versions, all steps are considered. Only steps that Orbax finalized are listed, because in a bucket, even the
-    folder of an incomplete step has its final name.
+    runs of older versions, all steps are considered. Steps that Orbax has not finalized are omitted, because in a bucket, even
+    the folder of an incomplete step has its final name.
     """
     with bucket_errors(workdir):
         recorded = workdir / RECORDS

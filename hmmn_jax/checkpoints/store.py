@@ -1,4 +1,4 @@
-"""Loads and saves checkpoints, which are Orbax folders with the model's config."""
+"""Loads and saves checkpoints: Orbax folders with the config of the model."""
 
 import contextlib
 import functools
@@ -39,7 +39,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
         path: the output of `hmmn-jax convert` or `convert_weights.py`, a training workdir, or a single `.safetensors` or `.pth`
             file with official tensor names. A single file is loaded as the published network, unless the file's metadata
             contains a config. The path is local or in a bucket (`gs://...`). The name "lite" selects the bundled model, unless
-            a file or folder with this name exists. The terms of the bundled weights are printed once.
+            a file or folder with this name exists. The licence terms of the bundled weights are printed once per process.
         step: the step of a training workdir. Pass a number, "best" for the step with the highest validation J&F among the kept
             steps, or None for the latest step.
 
@@ -201,7 +201,10 @@ def _restore_local(folder: Path, config: HMMNConfig, source: str) -> dict[str, A
 
 
 def _current_name(path: str) -> str:
-    """Converts a variable's path from version 0.1, which stored the ResNet layers directly in the encoders and in `trunk`."""
+    """Converts the path of a variable in a checkpoint of version 0.1 to the current path.
+
+    Version 0.1 stored the ResNet layers directly in the encoders and in `trunk`.
+    """
     return re.sub(r"^(\w+/\w+_encoder)/(trunk/|(?=conv_|normalise/))", r"\1/backbone/", path)
 
 

@@ -70,7 +70,7 @@ def name_table(config: HMMNConfig) -> dict[str, Path]:
 def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: str = "checkpoint") -> Variables:
     """Converts official tensors to the variables of `HMMN(config)`, as NumPy arrays.
 
-    Kernels are transposed from OIHW to HWIO. Floats are converted to float32, which is exact for float16 and bfloat16. A common
+    Kernels are transposed from OIHW to HWIO. Floats are converted to float32, without loss for float16 and bfloat16. A common
     prefix of all names is removed; see `without_prefix`.
 
     Raises:
@@ -125,7 +125,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
 
 
 def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
-    """Raises MismatchError, which lists up to ten tensors, if tensors are missing, unknown or have the wrong shape."""
+    """Raises MismatchError with up to ten details if tensors are missing, unknown or have the wrong shape."""
     missing = [f"{name} {shape} is missing" for name, shape in expected.items() if name not in found]
     surplus = [f"{name} {shape} is not in the model" for name, shape in found.items() if name not in expected]
     misshapen = [

@@ -1,7 +1,7 @@
 """Reads tensors from PyTorch's zip format without executing code from the pickle in the zip file.
 
-The unpickler only accepts the few functions and types that are needed to rebuild tensors, and returns the position of each
-tensor in the file. The arrays are then created from the positions, with bounds checks.
+The unpickler only accepts the few functions and types that are needed to rebuild tensors. It returns the position of each
+tensor in the file. The arrays are then created from these positions, with bounds checks.
 """
 
 import io
@@ -36,7 +36,7 @@ _MAX_TUPLES = 20_000  # PyTorch writes four to six tuples for each tensor
 
 
 class Refused(Exception):
-    """Raised if a file is rejected. The message contains the reason and how to fix the file."""
+    """Raised if a file is rejected. The message states the reason and a way to fix the file."""
 
     def __init__(self, found: str, way_out: str = SAVE_ANEW):
         super().__init__(f"{found}. {way_out}")

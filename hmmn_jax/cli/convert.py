@@ -41,7 +41,7 @@ def convert_to_torch(options: argparse.Namespace) -> None:
 
 
 def convert_imagenet(options: argparse.Namespace) -> None:
-    """Writes initial weights. Both backbones come from a network trained on ImageNet; the other layers are random."""
+    """Writes initial weights: ImageNet weights for the backbones of both encoders, and random weights for the other layers."""
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed is {options.seed}, expected 0 to {2**32 - 1}")
     tensors = read_torch_file(options.file)
@@ -59,7 +59,7 @@ def convert_imagenet(options: argparse.Namespace) -> None:
 
 
 def inspect_checkpoint(options: argparse.Namespace) -> None:
-    """Lists the tensors of a checkpoint. For a checkpoint folder, shows the names from the official PyTorch checkpoint."""
+    """Lists the tensors of a checkpoint. For a checkpoint folder, shows the official PyTorch names."""
     path = find_checkpoint(options.file)
     tensors = to_torch(*load_checkpoint(path)) if path.is_dir() else read_torch_file(path)
     for name, tensor in tensors.items():
@@ -68,6 +68,6 @@ def inspect_checkpoint(options: argparse.Namespace) -> None:
 
 
 def count(tensors: dict[str, np.ndarray]) -> str:
-    """Counts tensors and parameters. As in PyTorch, parameters are weights and biases."""
+    """Counts tensors and parameters. Parameters are weights, biases and scales, but not BatchNorm statistics."""
     parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias", ".scale")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"

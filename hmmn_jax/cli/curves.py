@@ -18,7 +18,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # maximum step; a damaged file may contain larger numbers, which cannot be plotted
+_LAST_STEP = 10**15  # maximum step; larger numbers, as in a damaged file, cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:

@@ -148,7 +148,7 @@ def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> N
         peers.begun()
         run.digest = digest_of(made_with)
         segmenters = make(variables, model, config, len(clips))
-        del variables  # each segmenter has its own copy, in which BatchNorm is folded
+        del variables  # each segmenter has its own copy with folded BatchNorm
         cost, failed = predict(segmenters, clips, outputs, augmentation)
         print(cost)
         for each in peers.from_all("segmented", failed):
@@ -179,7 +179,7 @@ def read_inputs(request: Request) -> Task:
 
 
 def note_odd_sizes(clips: Sequence[Clip], notes: Notes) -> None:
-    """Adds a note about videos with an odd width or height, whose H.264 movies will have an extra column or row."""
+    """Adds a note about videos with an odd width or height. Their H.264 movies will have an extra column or row."""
     for clip in clips:
         height, width = clip.size
         if height % 2 or width % 2:
@@ -235,9 +235,9 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
-    """Claims the output folder for this run, and deletes the scores and the archive of earlier masks.
+    """Claims the output folder for this run, and deletes the scores and the submission archive of earlier masks.
 
-    Old scores and an old archive could be mistaken for those of the new masks.
+    Otherwise, old scores and an old archive could be mistaken for results of the new masks.
 
     Raises ConfigError and deletes nothing if a file to be deleted was modified after a run wrote it.
     """
@@ -283,7 +283,7 @@ def write_results(
     missing: dict[str, str],
     cost: Cost | None,
 ) -> None:
-    """Writes the scores, the report, and the archive for the benchmark's server."""
+    """Writes the scores, the report, and the submission archive if the benchmark has a scoring server."""
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),

@@ -65,9 +65,10 @@ def run_in_processes(
 
     Args:
         program: name of the program.
-        run: the body of the program, which calls `launch`.
+        run: the body of the program. It must call `launch`.
         resume: the instruction to print after an interruption.
-        folder: the folder for `error-PROCESS.txt`, to which each process of a multi-process run writes why it ended.
+        folder: the folder for `error-PROCESS.txt`. In a multi-process run, each process writes this file to report why it
+            ended.
         given: the values of the flags in `HOSTS`.
         terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
@@ -116,13 +117,13 @@ def launch(
 def set_compiler_flags(quick: bool) -> None:
     """Sets flags of XLA in the environment, except for flags that are already there. Call this before importing JAX.
 
-    In jaxlib 0.10.2, a fusion computes wrong results on CPUs (see `hmmn_jax.ops.canary`) and is switched off. Without fusion
+    One CPU fusion of jaxlib 0.10.2 computes wrong results (see `hmmn_jax.ops.canary`), so it is switched off. Without fusion
     emitters, compilation for a CPU takes less time, and programs are equally fast (`docs/results.md`).
 
     Args:
-        quick: whether to also lower the optimization level, which reduces the time of compilation further. In inference, no
+        quick: whether to also lower the optimization level, so that compilation takes even less time. In inference, no
             difference in speed was measured; in training, gradients of depthwise convolutions are slower. The level may also
-            affect GPUs and TPUs, so it is not changed if JAX is installed for them.
+            affect GPUs and TPUs, so it is not changed if JAX is installed with support for GPUs or TPUs.
     """
     given = os.environ.get("XLA_FLAGS", "")
     release = tuple(int(number) for number in re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:3])
@@ -150,8 +151,8 @@ def flags_parser(
         name: name of the program.
         config: the flag that selects the config file.
         check: the function that is called after parsing and raises ConfigError if required flags are missing.
-        default: the config file to use if none is specified. If the flag itself had a default, this file would be read when the
-            flag is defined, and an error in the file would cause a traceback.
+        default: the config file to use if none is specified. The flag itself has no default, because absl would read the
+            default file while defining the flag, and an error in the file would cause a traceback.
         first: the function that is called with the arguments before they are parsed.
     """
 

@@ -28,7 +28,7 @@ INTERRUPTED, TERMINATED, MISTAKE = 130, 143, 2
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised on SIGTERM, which is handled like Ctrl-C."""
+    """Raised on SIGTERM. This signal is handled like Ctrl-C."""
 
 
 def tell(name: str, error: HMMNError) -> None:

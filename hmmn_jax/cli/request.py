@@ -27,7 +27,7 @@ class Request:
         step: the step of a training run. The value is a number, "best", or None for the latest step.
         score: a folder with masks SEQUENCE/FRAME.png; if set, these masks are scored, and nothing is segmented.
         output: the folder to write to; required unless `score` is set.
-        stage: the folder for copies of inputs in a bucket, which later runs reuse; None for a temporary folder.
+        stage: the folder for local copies of inputs from a bucket, for reuse in later runs; None for a temporary folder.
         overlays: whether to also write each frame with coloured objects.
         movie: the kind of movie to write for each video, "mp4" or "gif", or None for no movie.
         exports: additional formats of the masks, each one a key of `hmmn_jax.exports.KINDS`.

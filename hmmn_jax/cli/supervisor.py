@@ -148,7 +148,7 @@ def explain(tail: str, number: int) -> tuple[str, int]:
     """Returns the reason why a signal ended a process, and the exit code.
 
     Args:
-        tail: the end of the output of the process.
+        tail: the end of the process's output.
         number: the signal number.
     """
     if number == signal.SIGABRT:
@@ -163,7 +163,7 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
     """Prints the reason why a process ended as the last line, and writes it to `error-PROCESS.txt`.
 
-    Until this run owns the folder, interruptions and errors about invalid arguments are only printed. Nothing is written to a
+    Until this run owns the folder, interruptions and errors with exit code 1 or 2 are only printed. Nothing is written to a
     folder that another run is using.
     """
     line = f"{program}: {one_line(reason)}"

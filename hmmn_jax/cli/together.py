@@ -59,7 +59,7 @@ class Together:
             return code
         if self._watch is not None:
             end = self._watch.announce(code, self._reason)
-            if end.reason != self._reason:  # report only the first error, which has caused the later errors
+            if end.reason != self._reason:  # report only the first error, because it caused the later errors
                 code = self._tell(end)
                 self._watch.hear()
                 os._exit(code)

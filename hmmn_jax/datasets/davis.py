@@ -1,4 +1,4 @@
-"""Finds the sequences of DAVIS-2016 and DAVIS-2017 on disk. The splits are lists of sequences or of frames."""
+"""Finds the sequences of DAVIS-2016 and DAVIS-2017 on disk. Each split is a list of sequences or frames."""
 
 import os
 from collections.abc import Callable, Collection
@@ -25,13 +25,13 @@ def read_davis(
 ) -> list[VideoFiles]:
     """Returns the sequences of a DAVIS split, in the order of its list.
 
-    The list is `ImageSets/YEAR/SPLIT.txt`. For 2016, the list can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the first
-    release. The list contains sequence names, or pairs of a frame and its mask. If the list contains pairs, only the listed
-    frames are used.
+    The list is `ImageSets/YEAR/SPLIT.txt`. For DAVIS-2016, the list can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the
+    first release. The list contains sequence names, or pairs of a frame and its mask. If the list contains pairs, only the
+    listed frames are used.
 
     Args:
         root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.
-        year: 2016 or 2017, which is also the name of the folder that contains the list.
+        year: 2016 or 2017.
         split: name of the split, such as "train", "val" or "test-dev".
         resolution: name of a resolution folder, such as "480p"; None: the only folder, or "480p" if there are several.
         annotations: the folder of the masks. Some frames may have no mask.
@@ -129,7 +129,7 @@ def read_list(path: Path) -> dict[str, list[str] | None]:
 
 
 def _select_frames(sequence: VideoFiles, stems: list[str] | None, list_path: Path) -> VideoFiles:
-    """Keeps the listed frames, all of which must exist."""
+    """Keeps only the listed frames. Raises DataError if a listed frame does not exist."""
     if stems is None:
         return sequence
     listed = {same_name(stem) for stem in stems}

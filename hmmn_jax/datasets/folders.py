@@ -82,7 +82,7 @@ def read_folder_with_masks(
         frames_dir: as in `read_folder`.
         masks_dir: the folder of the masks.
         order: as in `list_frames`.
-        notes: as in `list_frames`. Also collects a note for each mask that has no frame of the same name.
+        notes: as in `list_frames`. A note is also added for each mask that has no frame of the same name.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -117,7 +117,7 @@ def read_unlisted(
         annotations: the folder of the masks.
         names: the sequences to read; None or empty: all sequences.
         order: as in `list_frames`.
-        notes: as in `list_frames`. Also receives the folders that have neither images nor masks.
+        notes: as in `list_frames`. Folders that have neither images nor masks are also added.
 
     Returns:
         The sequences, and a one-line reason for each sequence that was skipped.

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 def list_frames(
     folder: str | os.PathLike, exclude: str | os.PathLike | None = None, order: str = "", notes: Notes | None = None
 ) -> tuple[Path, ...]:
-    """Lists the images of a folder in natural order, in which frame_2 precedes frame_10.
+    """Lists the images of a folder in natural order, for example frame_2 before frame_10.
 
     Args:
         folder: the folder.

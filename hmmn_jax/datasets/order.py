@@ -33,7 +33,7 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    By default, names are sorted naturally, which means that numbers in them are compared by value. Depending on the names,
+    By default, names are sorted naturally: numbers in them are compared by value. Depending on the names,
     two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
     number and at least one name has an exponent, such as 5e-05, both of these interpretations read each name as one number.
 
@@ -106,7 +106,7 @@ def _have_exponents(stems: list[str]) -> bool:
 
 
 def _parts(text: str, number: re.Pattern) -> list[str | Decimal]:
-    """Splits a name into alternating text and numbers. The first part is always text, which may be empty."""
+    """Splits a name into alternating text and numbers. The first part is always text, possibly empty."""
     folded = same_name(same_name(text).casefold())
     return [Decimal(part) if i % 2 else part for i, part in enumerate(number.split(folded))]
 

@@ -37,7 +37,7 @@ def read_stills(
         masks: the folder of the masks, if `images` is given.
         image_end: a suffix of the image names that the mask names do not have, such as "_im" in the BIG data set.
         mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the BIG data set.
-        notes: receives the images and masks in other formats, which are skipped.
+        notes: receives the images and masks that are skipped because of their format.
 
     Raises:
         DataError: a folder does not exist, no image has a mask, or a file is a broken link.

@@ -27,7 +27,7 @@ def count_steps(clip: Clip) -> int:
 
 
 class _Shown(Video):
-    """A video whose frames are transformed by one view of an augmentation."""
+    """A video whose frames are transformed with `View.show_frame`."""
 
     def __init__(self, video: Video, view: View):
         self.video, self.view = video, view
@@ -46,7 +46,7 @@ class _Shown(Video):
 def segment_annotated(
     segmenter: Segmenter, clip: Clip, augmentation: Augmentation, advance: Callable[[], None]
 ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Integer[np.ndarray, "H W"] | Segmented]]:
-    """Propagates all masks of a clip in its direction, then yields all frames in order.
+    """Propagates all masks of a clip in the clip's direction, then yields all frames in order.
 
     Each frame is yielded with its result, or with its mask if the mask is given. With direction "forward", frames before the
     first mask are background. With direction "backward", frames after the last mask are background.

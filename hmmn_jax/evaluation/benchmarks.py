@@ -1,6 +1,6 @@
-"""The settings of each benchmark, which `configs/evaluate` and `hmmn-jax evaluate --benchmark` use as defaults.
+"""Default settings of each benchmark, for `configs/evaluate` and `hmmn-jax evaluate --benchmark`.
 
-The settings also contain the results of the paper, which are shown in reports.
+They also contain the results of the paper, for comparison in reports.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """DAVIS-2017 validation at full size, without the results of the paper."""
+    """Common defaults: DAVIS-2017 validation at full size, without the results of the paper."""
     config = ConfigDict()
     config.protocol = "davis"  # layout and scoring rules; a protocol in hmmn_jax.evaluation.protocols
     config.year = "2017"
@@ -40,7 +40,7 @@ def base() -> ConfigDict:
 
 
 def paper(benchmark: str, sequences: int, figures: dict[str, float], **more: float) -> ConfigDict:
-    """Returns the paper's results on a benchmark, which the report shows next to the measured results."""
+    """Returns the paper's results on a benchmark, for comparison in the report."""
     return ConfigDict({"benchmark": benchmark, "sequences": sequences, "figures": figures, **more})
 
 

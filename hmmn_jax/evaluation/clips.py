@@ -43,18 +43,19 @@ class Clip:
     Attributes:
         name: the name of the video and of its folder of masks.
         video: the frames, which are read on demand.
-        masks: the masks of the objects that start on a frame, by frame index. Frame 0 may have no mask.
+        masks: the masks of the objects that start in a frame, by frame index. Frame 0 may have no mask.
         requested: names of the frames whose masks are required; None: all frames.
-        sources: all files from which the video is read.
+        sources: the files of the video and of `masks`.
         annotations: all masks, by frame index, for scoring.
-        turned: whether the frames have an EXIF orientation.
+        turned: whether any frame has an EXIF orientation other than 1 (upright).
         hand_made: whether a user made the masks. By default, grey levels in such masks are an error. 255 is an object if
             the masks contain no other id. Unused masks are reported.
         mask_values: meaning of the values in grey masks; see `read_ids`.
         value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
         about: metadata of the video from the benchmark's files. `Protocol.plan` uses this metadata.
         direction: direction in which a session propagates `masks`: "forward", "backward" or "both". With a direction, each
-            mask is a complete annotation of its frame. If `direction` is "", the masks start objects.
+            mask is a complete annotation of its frame. If `direction` is "", each mask only adds the objects that start in its
+            frame.
     """
 
     name: str
@@ -151,7 +152,7 @@ class Clip:
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """Reads the masks of the objects that start on each frame, by frame index.
+        """Reads the masks of the objects that start in each frame, by frame index.
 
         Pixels outside the starting objects are 0 ("no label"). Frame 0 always has an entry. Raises DataError for a
         mask that cannot be read or has the wrong size.

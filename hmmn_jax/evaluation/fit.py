@@ -33,7 +33,7 @@ def fit_settings(
         earlier: the value of `max_memory_frames` to keep when a run is resumed; None for a new run.
 
     Returns:
-        A copy of the config, and a line for each chosen field that states the choice and the flag that changes it.
+        A copy of the config, and one line for each chosen field. The line states the choice and the flag that changes it.
     """
     config, lines = config.copy_and_resolve_references(), []
     height, width = clip.size
@@ -54,7 +54,7 @@ def fit_settings(
 
 
 def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
-    """Returns the largest `max_memory_frames` that fits into memory, but not more than the video needs.
+    """Returns the largest `max_memory_frames` that fits into memory, limited to the capacity that the video needs.
 
     Args:
         slot: bytes per memory frame.
@@ -62,12 +62,12 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
         free: free bytes; None if unknown.
 
     Returns:
-        The capacity of a memory bank minus one, because the bank also contains the previous frame. The capacity of a
-        bank doubles whenever the bank is full.
+        The capacity of a memory bank minus one, because the bank also contains the previous frame. A full bank doubles in
+        capacity.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN
-    else:  # while a bank grows, the old bank, which has half the size, is also in memory
+    else:  # while a bank grows, the old bank of half the size is also in memory
         slots = SHARE * free / (1.5 * slot)
         most = FIRST_CAPACITY * 2 ** max(math.floor(math.log2(max(slots, 1) / FIRST_CAPACITY)), 0)
     if needed is not None:
@@ -79,7 +79,7 @@ def slot_bytes(config: ConfigDict, model: HMMNConfig, clip: Clip) -> int:
     """Returns the number of bytes per memory frame, for all objects and all views of a video."""
     views = Augmentation(config.size, tuple(config.scales), config.flip).views(*clip.size)
     cells = sum(-(-view.height // STRIDE) * -(-view.width // STRIDE) for view in views)
-    if clip.direction:  # each pass segments the objects of one mask
+    if clip.direction:  # each propagation pass segments the objects of one given mask
         objects = max(map(_count_objects, clip.read_complete(*clip.size).values()))
     else:
         objects = sum(map(_count_objects, clip.read_given(*clip.size).values()))

@@ -73,7 +73,7 @@ class OnePng(MaskFiles):
         return read_ids(folder / sequence / f"{frame}.png", most=MOST)
 
     def frames(self, folder: Path, sequence: str) -> set[str]:
-        """Returns the names of the files without suffix."""
+        """Returns the file names without suffixes."""
         return {path.stem for path in (folder / sequence).glob("*.png")}
 
 
@@ -100,7 +100,7 @@ class FolderPerObject(MaskFiles):
         ]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes a file for each object on this frame."""
+        """Writes one file for each object."""
         for i, one in zip(ids[1:].tolist(), mask, strict=True):
             write_mask(folder / sequence / self.folder_of(i) / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 
@@ -113,7 +113,7 @@ class FolderPerObject(MaskFiles):
         return flatten(masks, next(iter(masks.values())).shape)
 
     def frames(self, folder: Path, sequence: str) -> set[str]:
-        """Returns the names of the files of all objects, without suffix."""
+        """Returns the file names of all objects, without suffixes."""
         return {path.stem for path in (folder / sequence).glob("*/*.png")}
 
 

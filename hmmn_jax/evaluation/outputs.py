@@ -27,7 +27,7 @@ MASKS, OVERLAYS, MOVIES, PROBABILITIES, EXPORTS = "masks", "overlays", "movies",
 
 @dataclass(frozen=True)
 class Outputs:
-    """Selects the outputs to write to `folder`. Masks are always written, and other outputs are written on request.
+    """Selects the outputs to write to `folder`. Masks are always written; other outputs are optional.
 
     The files `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames.
     `movies/CLIP.mp4` (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the frame rate is that of the
@@ -90,7 +90,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Returns whether an earlier run wrote all files based on the same inputs, and the files have not changed since."""
+        """Returns whether an earlier run wrote all files from the same inputs and they are still unchanged."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
@@ -101,7 +101,7 @@ class Outputs:
 
 
 class ClipWriter:
-    """A context manager that writes one clip. On exit, the files are moved to the output folder, or deleted after an error.
+    """A context manager that writes one clip. On exit, moves the files to the output folder, or deletes them after an error.
 
     Raises DataError, before anything is written, if a file exists that this program did not write.
     """
@@ -137,7 +137,7 @@ class ClipWriter:
         self.outputs.run.require_present()
         record = self._record
         kinds = _kinds(record)
-        keep = record.is_whole(self.made_from | {"kinds": kinds})  # keep other outputs from the same inputs
+        keep = record.is_whole(self.made_from | {"kinds": kinds})  # keep other outputs made from the same inputs
         record.publish(self.staged, self.made_from | {"kinds": (kinds if keep else {}) | self.made_from["kinds"]}, keep)
 
     @property
@@ -146,7 +146,7 @@ class ClipWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """Remarks for the user about the exports. They are available after the exports are written."""
+        """Remarks for the user about the exports. Read this property after the exports are written."""
         pairs = zip(self.outputs.exports, self.exporters, strict=True)
         return [f"{self.clip.name}, export {kind}: {remark}" for kind, exporter in pairs for remark in exporter.remarks]
 
@@ -183,7 +183,7 @@ class ClipWriter:
         if self.clip.requested is None or name in self.clip.requested:
             self.outputs.mask_files.write(self.staged / MASKS, self.clip.name, name, mask, ids)
             if self.outputs.save_probabilities:
-                assert probs is not None  # `given` and `later` pass the probabilities
+                assert probs is not None  # `given` and `later` pass probabilities if `needs_probs` is True
                 with atomic_path(self.staged / PROBABILITIES / self.clip.name / f"{name}.npz") as temporary:
                     np.savez_compressed(temporary, probs=probs.astype(np.float16), ids=ids)
         for exporter in self.exporters:

@@ -119,7 +119,7 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for a wrong size, which the official evaluators also reject."""
+        """Reads ids unchanged. Like the official evaluators, raises DataError for a wrong size."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -160,7 +160,7 @@ class DavisPlan(_PlanOfIds):
 
 @dataclass(frozen=True)
 class AnnotatedPlan(_PlanOfIds):
-    """A plan that scores each object on the annotated frames after its first annotated frame.
+    """A plan that scores each object on the annotated frames after its first mask.
 
     Attributes:
         first: the index of the first annotated frame of each object, by id.
@@ -188,7 +188,7 @@ class AnnotatedPlan(_PlanOfIds):
         return (pred > 0).astype(np.uint8) if one else pred
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores each object on the annotated frames after its first annotated frame."""
+        """Scores each object on the annotated frames after its first mask."""
         return score_annotated(frames, self.first, self.clip.name, self.others)
 
 

@@ -93,7 +93,7 @@ def predict(
       segmenters: segmenters from `make_segmenters`. The i-th segmenter uses the i-th device of this process.
       clips: the clips, with unique names.
       outputs: the outputs to write. The output folder must be locked (see `RunFolder.locked`).
-      augmentation: the views to segment; None: only the unchanged frames.
+      augmentation: the views to segment. None means the unchanged frames only.
 
     Returns:
       The cost in this process, and a one-line error for each failed clip, by name.
@@ -251,7 +251,7 @@ def _predict_clip(
 def _predict_annotated(
     segmenter: Segmenter, clip: Clip, augmentation: Augmentation, write: ClipWriter, bar: tqdm, stop: threading.Event
 ) -> int:
-    """Propagates the masks of one clip in its direction, then writes all frames. Returns the number of computed frames."""
+    """Propagates a clip's masks in the configured direction, then writes all frames. Returns the number of computed frames."""
     count = 0
 
     def advance() -> None:
@@ -272,7 +272,7 @@ def _predict_annotated(
 
 @contextlib.contextmanager
 def _finishing(pending: collections.deque[Future]) -> Iterator[None]:
-    """Waits on exit for all pending work, even after an error, so that nothing is written later."""
+    """On exit, waits for pending work, so that nothing is written later. After an error, cancels work that has not started."""
     try:
         yield
         for future in pending:

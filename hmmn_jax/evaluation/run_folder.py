@@ -41,7 +41,7 @@ class RunFolder:
 
     Attributes:
         folder: the folder of the results.
-        digest: SHA-256 of the inputs and settings of the masks; "" if there are no masks.
+        digest: SHA-256 of the inputs and settings that produced the masks; "" if there are no masks.
     """
 
     def __init__(self, folder: AnyPath):
@@ -65,7 +65,7 @@ class RunFolder:
             raise ConfigError(f"{self.folder}: the folder contains {shortlist(found)} without a record of a run. {_WAY_OUT}")
 
     def require_same(self, made_with: Mapping[str, Any]) -> None:
-        """Raises ConfigError unless the masks in the folder were made with these settings and inputs (JSON values)."""
+        """Raises ConfigError if existing masks were made with settings or inputs that differ from `made_with` (JSON values)."""
         if (found := self.made_with()) is None:
             return
         before, now = (flatten_dict(made, sep=".") for made in (found, json.loads(json.dumps(made_with))))

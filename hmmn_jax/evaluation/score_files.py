@@ -28,8 +28,8 @@ SUMMARY, PER_SEQUENCE, PER_FRAME = "summary.json", "per_sequence.csv", "per_fram
 REPORT = "report.html"
 MORE_FIGURES = (
     ("dotF", "adaptive_f"),
-)  # columns of the per-frame table, and the attributes of the scores that contain the values
-FRAMES_WORTH_A_PROCESS = 400  # starting a process takes about two seconds, in which a running process scores this many frames
+)  # additional columns of the per-frame table, and the score attributes that contain their values
+FRAMES_WORTH_A_PROCESS = 400  # a process scores about this many frames in two seconds, the time it takes to start a process
 
 
 def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tuple[list[SequenceScores], dict[str, str]]:
@@ -165,12 +165,12 @@ def _score(folder: Path, plan: Plan) -> SequenceScores | str:
 
 
 def _pool(processes: int) -> AbstractContextManager[Executor | None]:
-    """Starts worker processes that, unlike forks, do not inherit JAX's threads and devices. Yields None for one process."""
+    """Starts worker processes that, unlike forks, do not inherit JAX's threads and devices. Yields None if `processes` is 1."""
     if processes <= 1:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([__name__])  # the server process imports shared modules once
+    context.set_forkserver_preload([__name__])  # the fork server imports shared modules once
     return ProcessPoolExecutor(processes, mp_context=context)
 
 

@@ -32,7 +32,7 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(
                 name, _EPOCH
-            )  # not compressed, because PNGs are already compressed, and the result would depend on zlib
+            )  # not compressed, because PNGs are already compressed, and compressed archives would depend on zlib
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, file.read_bytes())
     return sorted(files)

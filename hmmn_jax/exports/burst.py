@@ -28,7 +28,7 @@ class BurstSequence:
         key: data set and name; each key is unique.
         size: height and width.
         frames: all image paths, relative to the folder of the sequence.
-        annotated: the image paths of the annotated frames, which are scored.
+        annotated: the image paths of the annotated frames. Only these frames are scored.
         encoded: for each annotated frame, the masks by track id, as compressed RLE.
     """
 
@@ -75,7 +75,7 @@ def read_burst(path: Path) -> list[BurstSequence]:
 
 
 def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Sequence[Masks]]) -> None:
-    """Writes a result, which is a copy of the file `given` with the masks in `results`.
+    """Writes a copy of the file `given` with the masks in `results`.
 
     Args:
         path: the new file.

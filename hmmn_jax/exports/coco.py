@@ -13,7 +13,7 @@ from hmmn_jax.version import __version__
 
 
 class _Json(Exporter):
-    """Writes one JSON file. Each object has its own category, which has the same id as the object."""
+    """Writes one JSON file. Each object has its own category with the same id."""
 
     suffix = ".json"
 

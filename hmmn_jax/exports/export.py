@@ -31,7 +31,7 @@ KINDS: dict[str, type[Exporter]] = {
 }
 ARCHIVE = ".zip"
 RECORD = ".export.json"
-_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed time stamp for the files in an archive, so that the archive only depends on the masks
+_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed timestamp for the files in an archive, so that the archive depends only on the masks
 
 
 def export(

@@ -89,7 +89,7 @@ class Exporter(abc.ABC):
     Attributes:
         needs_image: whether the exporter needs the pixels of frames.
         needs_probs: whether the exporter uses probabilities.
-        suffix: suffix of the single output file, which is `FOLDER/VIDEO` + suffix; "" if the output is a folder `FOLDER/VIDEO`.
+        suffix: suffix of the output file `FOLDER/VIDEO` + suffix; "" if the output is the folder `FOLDER/VIDEO`.
         without_mask: a sentence that describes how frames without a mask are handled.
     """
 

@@ -30,7 +30,7 @@ class _ObjectPngs(Exporter):
         self._known = set(facts.labels)
 
     def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
-        """The labelled objects and the objects found up to this frame, with the path of each object's file for this frame."""
+        """The labelled objects and all objects found so far, with the path of each object's file for this frame."""
         self._known |= set(frame.ids)
         return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
 
@@ -46,7 +46,7 @@ class BinaryPngs(_ObjectPngs):
 
 
 class RgbaPngs(_ObjectPngs):
-    """Writes `VIDEO/OBJECT/FRAME.png`, which contains the frame with the probability of the object as opacity.
+    """Writes each frame to `VIDEO/OBJECT/FRAME.png`, with the object's probability as opacity.
 
     Without probabilities, the opacity is 255 for pixels of the object and 0 for all others. Pixels with opacity 0 are black.
     Colours are not premultiplied.

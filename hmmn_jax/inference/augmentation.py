@@ -19,7 +19,7 @@ Given = Integer[np.ndarray, "H W"] | Mapping[int, Bool[np.ndarray, "H W"]]  # an
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The views of a video to segment. The views are segmented separately; their probabilities are averaged.
+    """The views of a video for test-time augmentation. Views are segmented separately; their probabilities are averaged.
 
     size: shorter side of the network's input, in pixels; 0 means the size of the video.
     scales: factors by which `size` is multiplied; there is one view for each factor.
@@ -82,7 +82,7 @@ class _MaskOnly:
 class Segmented:
     """The combined result for one frame, computed on demand so that another thread can compute it.
 
-    results: the result of each view. Results of a `Session`, which have no logits, are also accepted.
+    results: the result of each view. Results of a `Session` are also accepted, although they have no logits.
     views: the views, in the same order as `results`.
     ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
     given: the mask that was given for this frame and replaces the prediction, or None if no mask was given.
@@ -141,7 +141,7 @@ def segment_augmented(
 ) -> Iterator[Segmented]:
     """Segments all views of a video frame by frame. Yields the combined result for each frame after the first.
 
-    `given` maps indices of frames to the given masks, which have the size of the frames. A mask for frame 0 is required.
+    `given` maps frame indices to given masks of the same size as the frames. A mask for frame 0 is required.
     """
     frames = iter(frames)
     if (first := next(frames, None)) is None:

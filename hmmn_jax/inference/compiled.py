@@ -1,11 +1,11 @@
-"""Defines the programs that `Segmenter` compiles once for each frame size and each number of objects in a batch.
+"""Defines the programs that `Segmenter` compiles for each frame size.
 
 All segmenters with the same config share the compiled programs. Functions without `jax.jit`, such as `encode_query`, call one
 program for each block of the network. Equal blocks share a program, and each program frees its temporary memory.
 
 Only programs that use the whole memory bank (`match`, `write`, ...) depend on its capacity. Programs that use the whole bank do
 not need the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
-A fused segmenter runs only the three fused programs for each frame.
+For a frame without a given mask, a fused segmenter runs only the three fused programs.
 """
 
 import functools

@@ -9,8 +9,8 @@ import jax
 # Options from glibc's malloc.h, and their values.
 _SETTINGS = (
     (-8, 1),  # M_ARENA_MAX: all threads share one heap; otherwise, the heap of each of XLA's threads keeps freed memory
-    # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, because otherwise buffers are returned to the system after each call and zeroed for
-    # the next call
+    # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD: freed buffers are kept; otherwise, buffers are returned to the system after each
+    # call and zeroed for the next call
     (-3, 2**30),
     (-1, 2**30),
 )

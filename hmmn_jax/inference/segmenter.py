@@ -34,8 +34,9 @@ class Segmenter:
     may overlap. Frames and masks can be JAX or NumPy arrays, or anything that NumPy can read, such as PIL images or PyTorch
     tensors on the host.
 
-    Objects are computed in batches whose sizes are powers of two (for example, 4 + 1 for 5 objects). Programs are compiled once
-    for each combination of frame size and batch size. The memory read is compiled again when the memory bank doubles in size.
+    Objects are processed in batches whose sizes are powers of two (for example, 4 + 1 for 5 objects). Without `fused`, programs
+    are compiled once for each combination of frame size and batch size. The memory read is compiled again when the memory bank
+    doubles in size.
     """
 
     def __init__(
@@ -59,16 +60,16 @@ class Segmenter:
             max_memory_frames: maximum number of memory frames, not counting the previous frame. When the maximum is exceeded,
                 the oldest frame other than the first is dropped. None means no maximum. With a maximum of 1, only the first
                 frame is kept.
-            objects_per_batch: maximum number of objects to compute at once. None means 4, or 1 on a CPU, where a larger number
+            objects_per_batch: maximum number of objects to process at once. None means 4, or 1 on a CPU, where a larger number
                 only increases memory use.
-            winograd: whether to compute 3x3 convolutions with Winograd's algorithm, whose result differs from the exact one by
-                about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where it is faster.
+            winograd: whether to compute 3x3 convolutions with Winograd's algorithm. The results differ from those of a direct
+                convolution by about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where it is faster.
             independent: whether to segment each object as if there were no other objects, so that objects may overlap. Each
                 frame is still encoded only once.
-            fused: whether to run three fused programs per frame for any number of objects. Without fused programs, five
-                programs run per frame, plus four programs per batch of objects. With fused programs, an accelerator spends less
-                time waiting for the host, but the programs are compiled for each number of objects. None means True, except on
-                a CPU.
+            fused: whether to run three fused programs per frame for any number of objects. Without fused programs, each block
+                of the network is a separate program, and many programs run per batch of objects. With fused programs, an
+                accelerator spends less time waiting for the host, but the programs are compiled for each number of objects.
+                None means True, except on a CPU.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -128,15 +129,15 @@ class Segmenter:
             frame: the next frame, which must have the same size as the previous frame.
             mask: ids of the objects that are given for this frame, or None. New ids start new objects. Where the mask is not 0,
                 it replaces the prediction, for new and existing ids.
-            donate: whether to reuse the buffers of `state`, which is then invalid.
+            donate: whether to reuse the buffers of `state`. If True, do not use `state` after this call.
             query: the result of `encode` for `frame`. If `query` is None, `step` encodes the frame.
 
         Returns:
             The new state, and the result for this frame.
 
         Raises:
-            ValueError: a shape, type or value does not match the description of the class, or the size of the frame differs
-                from the size of the previous frame.
+            ValueError: a shape, type or value does not match the description of the class, or the frame and the previous frame
+                differ in size.
         """
         frame = as_frame(frame)
         if frame.shape != state.frame.shape:
@@ -177,7 +178,7 @@ class Segmenter:
         Args:
             frames: the frames, `[H,W,3]` each.
             mask: ids of the objects in the first frame, or None if there are no objects yet.
-            later: a mapping from the indices of later frames to masks, which have the same meaning as in `step`.
+            later: a mapping from the indices of later frames to their masks. A mask has the same meaning as in `step`.
 
         Yields:
             A result for each frame after the first.
@@ -206,7 +207,7 @@ class Segmenter:
     def run_together(
         self, videos: Sequence[Iterable[Num[Array | np.ndarray, "_ _ 3"]]], masks: Sequence[Mask]
     ) -> Iterator[Result]:
-        """Segments V videos as one batch, which uses accelerators better than segmenting the videos one by one.
+        """Segments V videos as one batch, to use accelerators better than with one video at a time.
 
         All videos must have the same frame size and the same number of objects. All objects must be in the masks of the first
         frames.

@@ -142,7 +142,7 @@ def discard_empty(folder: Path) -> None:
 
 
 def free_bytes(folder: AnyPath) -> int | None:
-    """The number of free bytes on the disk of an existing folder; None for a bucket, which has no limit."""
+    """The number of free bytes on the disk of an existing folder; None for a bucket, because buckets have no limit."""
     return None if is_bucket(folder) else shutil.disk_usage(folder).free
 
 

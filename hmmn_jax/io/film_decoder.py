@@ -1,4 +1,4 @@
-"""Decodes video files to RGB, sequentially or after seeking, with PyAV, which includes FFmpeg."""
+"""Decodes video files to RGB with PyAV (which includes FFmpeg), sequentially or after seeking."""
 
 import contextlib
 import os

@@ -28,19 +28,19 @@ class _Record(NamedTuple):
 
 
 class FilmIndex:
-    """The timestamps and checksums of the frames of a sequential decode, which identify the same frames in later decodes.
+    """Frame timestamps and checksums from a sequential decode, used to identify the same frames in later decodes.
 
     To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum match
     the recorded ones. If no frame matches, decoding starts at an earlier key frame, and finally at the start of the file. Open
-    groups of pictures, edit lists, missing or repeated timestamps, and damaged parts can slow down reading, but never cause a
-    wrong frame to be returned.
+    groups of pictures, edit lists, missing or repeated timestamps, and damaged parts can slow down reading, but never produce a
+    wrong frame.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
         """Creates an empty index without opening the file. `orientation` is the argument of `RgbConverter`."""
         self._path, self._orientation, self._to_rgb = path, orientation, RgbConverter(orientation)
         self._records: list[_Record] = []
-        self._key_frames: list[int] = []  # indices of the key frames that have a timestamp, which seeking requires
+        self._key_frames: list[int] = []  # indices of the key frames with a timestamp (required for seeking)
         self._recent: collections.deque[av.VideoFrame] = collections.deque(maxlen=_FRAMES_KEPT)
         self._decoder: FilmDecoder | None = None
         self._coming: Iterator[av.VideoFrame] = iter(())

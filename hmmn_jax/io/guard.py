@@ -225,7 +225,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
     Args:
         owner: the last owner of the folder.
         path: path of the owner file.
-        locks: whether this process has locked the folder, which implies that an owner on this machine has ended.
+        locks: whether this process has locked the folder. If True, an owner on this machine has ended.
     """
     here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):

@@ -1,4 +1,4 @@
-"""Videos made of image files, whose frames are read on demand."""
+"""Videos made of image files. Frames are read on demand."""
 
 import functools
 import operator
@@ -19,8 +19,8 @@ from hmmn_jax.io.video import Video
 class ImageVideo(Video):
     """A video whose frames are image files or the pages of one file. EXIF orientation is applied. Frames are not cached.
 
-    16-bit grey images are scaled by the range of values in the whole video, which is computed when the first 16-bit frame is
-    read.
+    16-bit grey images are scaled by the range of values in the whole video. The range is computed when the first 16-bit frame
+    is read.
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
@@ -88,7 +88,7 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def _ranges(self) -> dict[int, tuple[int, int]]:
-        """The range of values in the 16-bit images, by the number of dimensions of their arrays: 2 for grey, 3 for colour."""
+        """The range of values in the 16-bit images, by the number of array dimensions: 2 for grey, 3 for colour."""
         ranges: dict[int, tuple[int, int]] = {}
         for path, page in self._sources:
             with open_image(path, page) as image:

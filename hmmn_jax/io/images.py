@@ -201,7 +201,7 @@ def _nearest(length: int, stored: int) -> Integer[np.ndarray, " length"]:
 
 
 def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) -> Integer[np.ndarray, "h w"]:
-    """Returns the id of each pixel, which is 255 for white, and otherwise the index of the colour in the DAVIS palette."""
+    """Returns the id of each pixel: 255 for white, otherwise the index of the colour in the DAVIS palette."""
     palette = davis_palette().astype(int)
     # The palette in DAVIS-2017 files contains 191 instead of 192.
     ids = {

@@ -89,7 +89,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
 
 
 def require_one_depth(headers: list[Header]) -> None:
-    """Raises DataError if 16-bit grey images, which are scaled by their range, are mixed with 8-bit grey images."""
+    """Raises DataError if 16-bit and 8-bit grey images are mixed, because only 16-bit images are scaled by their range."""
     wide = [header for header in headers if header.sixteen]
     narrow = [header for header in headers if header.mode in ("L", "LA")]
     if wide and narrow:

@@ -1,4 +1,4 @@
-"""Distinguishes masks with ids from masks with grey levels, which result from smooth edges and lossy compression."""
+"""Distinguishes masks with ids from masks with grey levels, as produced by smooth edges or lossy compression."""
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -49,9 +49,9 @@ class _Runs:
     def steps(self, longest: int, extremes: list[int]) -> Bool[np.ndarray, "h w"]:
         """The pixels of runs that have at most `longest` pixels and are steps of an edge.
 
-        An edge is a sequence of short runs between two different plateaus. The values of the steps of an edge are between
-        the values of the two plateaus. A plateau is a long run, or a run of one of the extreme values. Runs at the border of
-        the image are neither steps nor plateaus.
+        An edge is a sequence of short runs between two different plateaus. The values of an edge's steps are between the values
+        of the two plateaus. A plateau is a long run, or a run of one of the extreme values. Runs at the border of the image are
+        neither steps nor plateaus.
         """
         first = self.starts % self.values.shape[1] == 0
         at_border = first | np.append(first[1:], True)

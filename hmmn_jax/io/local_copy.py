@@ -12,7 +12,7 @@ from hmmn_jax.io.objects import download, objects
 
 @contextlib.contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """Yields `path` itself if it is local, otherwise a temporary copy, which is removed on exit.
+    """Yields `path` itself if it is local. Otherwise, yields a temporary copy and removes it on exit.
 
     The copy of a folder contains all files, but no empty folders. Raises OSError if the bucket cannot be read or the disk is
     full.

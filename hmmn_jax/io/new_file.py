@@ -46,7 +46,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields a new, empty, temporary folder, which is renamed to `path` if the body succeeds, and removed otherwise.
+    """Yields a new, empty folder. If the body succeeds, the folder is renamed to `path`; otherwise, it is removed.
 
     Raises:
         FileExistsError: the path already exists.
@@ -63,7 +63,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(path: AnyPath, folder: AnyPath) -> None:
-    """Moves `path` into `folder`, which is created if missing. If the name is taken, a free name is used.
+    """Moves `path` into `folder`. Creates `folder` if it is missing. If the name is taken, a free name is used.
 
     In a bucket, all objects are copied before the originals are removed. Any exception may be raised.
     """

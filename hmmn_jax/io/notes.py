@@ -1,4 +1,4 @@
-"""Remarks for the user about the data. They are collected while files are read, and printed before a run starts."""
+"""Remarks for the user about the data. Remarks are collected while files are read, and printed before a run starts."""
 
 import sys
 from dataclasses import dataclass, field

@@ -31,13 +31,13 @@ class PackedArray:
         self._pool = pool  # keeps a reference so that the folder is not removed
 
     def unpack(self) -> np.ndarray:
-        """Returns the array, which is read-only."""
+        """Returns a read-only copy of the original array."""
         content = self._content if isinstance(self._content, bytes) else self._content.read_bytes()
         return np.frombuffer(zlib.decompress(content), self.dtype).reshape(self.shape)
 
 
 class ArrayPool:
-    """Packs arrays. Arrays beyond the budget are stored in a temporary folder, which is removed with the pool or at exit.
+    """Packs arrays. Arrays beyond the budget are stored in a temporary folder until the pool is deleted or Python exits.
 
     The pool is thread-safe.
     """

@@ -1,7 +1,8 @@
 """Lets the processes of a run exchange values, and ends all processes together.
 
-The functions use the key-value store of JAX's coordination service (`key_value`), which `jax.distributed.initialize` starts. A
-single-process run has no coordination service, so the functions of this module return the values of the process itself.
+The functions use the key-value store (`key_value`) of JAX's coordination service. `jax.distributed.initialize` starts this
+service. A single-process run has no coordination service, so the functions of this module return the values of the process
+itself.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ GRACE_SECONDS = 1.0  # time for this process to encounter the same error as anot
 NOTHING_SAVED = "received SIGTERM before there was anything to save"
 STOP_SECONDS = 2.0  # time for a request to end after the service has ended
 HEARD_SECONDS = 5.0  # maximum time that the first process, which runs the service, waits for the other processes
-# Patterns in the messages of errors that occur in a computation because another process has ended.
+# Patterns in the error messages of computations that fail because another process has ended.
 _NETWORK = re.compile(r"^UNKNOWN: Gloo|gloo/transport", re.I)  # pmap raises network errors as ValueError
 _LOST = re.compile(r"gloo|nccl|socket|connection (closed|reset)|broken pipe|UNAVAILABLE|heartbeat|barrier|coordination", re.I)
 _PREFIX = "hmmn_jax"
@@ -119,7 +120,7 @@ class Watch:
             thread.start()
 
     def announce(self, code: int, reason: str) -> End:
-        """Ends all other processes. Returns the first `End` that was announced, which may be that of another process."""
+        """Ends all other processes. Returns the first `End` that any process announced."""
         self._closed.set()
         own = End(_index(), code, reason)
         try:
@@ -138,7 +139,7 @@ class Watch:
         return own
 
     def hear(self) -> None:
-        """Notifies the first process, which is waiting, that this process is about to end. Call this method last."""
+        """Notifies the waiting first process that this process is about to end. Call this method last."""
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
@@ -202,7 +203,7 @@ def met() -> None:
 
 
 def watch(tell: Callable[[End], int], begun: Callable[[], None], terminated: str = "") -> Watch | None:
-    """Starts a `Watch` for this process, with the same arguments. Returns None in a single-process run."""
+    """Creates the `Watch` of this process from the given arguments. Returns None in a single-process run."""
     global _watch
     if _client() is None:
         return None
@@ -228,7 +229,7 @@ def save_on_termination() -> None:
 
 
 def _number(name: str) -> int:
-    """The number of earlier calls with this name, which is the same in all processes."""
+    """The number of earlier calls with this name; the same in all processes."""
     return next(_numbers.setdefault(name, itertools.count()))
 
 

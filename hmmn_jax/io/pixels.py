@@ -45,7 +45,7 @@ def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Ima
 
 
 def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
-    """Decodes an open image of any mode. Raises DataError, with `path` in the message, for 32 bits per channel."""
+    """Decodes an open image of any mode. Raises DataError, with `path` in the message, for 32-bit channels."""
     require_known_white(image, path)
     sixteen = has_16_bits(image)
     upright = ImageOps.exif_transpose(image)

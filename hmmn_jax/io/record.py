@@ -30,7 +30,7 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass
 class Record:
-    """The record of one result, whose files are local or in a bucket.
+    """The record of one result. The files are local or in a bucket.
 
     Attributes:
         root: the folder with the files.
@@ -162,8 +162,8 @@ class Record:
     def adopt(self, names: Iterable[str], about: Mapping[str, Any] | None) -> None:
         """Records files that were written to `root` without `publish`.
 
-        Call it with empty `names` before writing the first file: the record then marks the folder as belonging to this tool,
-        although it lists no files yet.
+        Call this method with empty `names` before writing the first file. The record then marks the folder as belonging to this
+        tool, although no files are listed yet.
         """
         with writing_errors(self.path):
             names = list(names)
@@ -238,7 +238,7 @@ def remove_leftovers(parent: AnyPath) -> None:
 
 @contextlib.contextmanager
 def replace_own(path: Path) -> Iterator[Path]:
-    """Yields a temporary path for one file, which is then renamed to `path`.
+    """Yields a temporary path for one file. If the block succeeds, the file is renamed to `path`.
 
     A hidden record next to `path` marks the file as written by this program, so that a later run can replace it.
 

@@ -1,4 +1,4 @@
-"""Checks that all processes of a run share one folder, instead of using different folders with the same name."""
+"""Checks that all processes of a run use the same folder, because folders on different machines may have the same name."""
 
 import time
 
@@ -18,8 +18,8 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
 
     Args:
       folder: the path of the folder in this process.
-      guard: in the first process, the guard of the folder; None in the other processes.
-      flag: the flag with which the user specifies the folder.
+      guard: the `Guard` of the folder in the first process; None in the other processes.
+      flag: the command-line flag that sets the folder, for the error message.
     """
     owner = peers.from_first("owner", lambda: guard and guard.owner)
     here = guard.owner if guard else this_machine()
@@ -39,7 +39,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
 
 
 def _sees(folder: AnyPath, owner: str, wait: float) -> bool:
-    """Whether the owner file of `owner` appears in the folder within `wait` seconds."""
+    """Whether the folder's owner file contains the id `owner` within `wait` seconds."""
     deadline = time.monotonic() + wait
     while True:
         found = read_owner(owner_path(folder / RUN_LOCK))

@@ -15,15 +15,15 @@ from hmmn_jax.io.notes import note
 from hmmn_jax.io.objects import Stored, download, objects, objects_in
 from hmmn_jax.io.record import Record, remove_leftovers, require_free, staging_folder
 
-_PART = 1 << 28  # number of bytes after which copied files are recorded; after a crash, recorded files are not copied again
+_PART = 1 << 28  # progress is recorded after this many bytes; after a crash, recorded files are not copied again
 
 
 class Stage:
     """A context manager that copies files and folders from buckets to a local folder.
 
-    The path of a copy is `FOLDER/SCHEME/BUCKET/PATH`. A hidden record next to the copy lists the files that this program
-    copied, and their digests in the bucket. A later run copies changed files again and checks the SHA-256 of unchanged files.
-    If `folder` is None, copies are temporary and are removed on exit.
+    The path of a copy is `FOLDER/SCHEME/BUCKET/PATH`. A hidden file next to the copy lists the copied files and their digests
+    in the bucket. A later run copies changed files again and checks the SHA-256 of unchanged files. If `folder` is None, copies
+    are temporary and are removed on exit.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -109,7 +109,7 @@ def _parts(names: list[str], there: Mapping[str, Stored]) -> Iterator[list[str]]
 
 @contextlib.contextmanager
 def _alone(copy: Path) -> Iterator[None]:
-    """Waits until no other process is copying to the same folder, and locks the folder while the block runs."""
+    """Waits until no other process is copying to the same folder, and locks the folder while the `with` block runs."""
     told = False
     with contextlib.ExitStack() as stack:
         while True:

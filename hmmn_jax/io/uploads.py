@@ -8,13 +8,13 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, writing_errors
 from hmmn_jax.io.objects import upload
 
-UPLOAD_SECONDS = 30.0  # minimum number of seconds between two uploads of growing files
+UPLOAD_SECONDS = 30.0  # minimum number of seconds between two uploads
 
 
 class UploadedFolder:
-    """A folder for growing files and for files that libraries write. For a bucket, the files are uploaded from a local folder.
+    """A folder to which libraries write files and append data. For a bucket, the files are uploaded from a local folder.
 
-    A growing file is uploaded as a whole, because objects in a bucket do not support appending. `changed` uploads at most
+    Each upload replaces the whole file, because objects in a bucket do not support appending. `changed` uploads at most
     every 30 seconds; `flush` uploads immediately.
 
     Attributes:
@@ -31,12 +31,12 @@ class UploadedFolder:
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Uploads files, but at most every 30 seconds. Call this method after a file has grown. Raises DataError on failure."""
+        """Uploads files, but at most every 30 seconds. Call this after writing to a file. Raises DataError on failure."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Uploads new files and files that have grown. Raises DataError on failure."""
+        """Uploads new files and files whose size has changed. Raises DataError on failure."""
         if self._temporary is None:
             return
         sizes = {path.relative_to(self.local).as_posix(): path.stat().st_size for path in self._files()}

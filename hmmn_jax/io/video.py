@@ -35,7 +35,7 @@ class Video(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Returns the exact number of frames. Counting the frames of a video file may decode the whole file once."""
+        """Returns the exact number of frames. For a video file, `len` may decode the whole file once."""
 
     @abc.abstractmethod
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
@@ -71,7 +71,7 @@ class Video(abc.ABC):
         return FrameFacts(width, height)
 
     def close(self) -> None:  # noqa: B027, most kinds of videos have nothing to close
-        """Closes the files that reading by index keeps open. A later read reopens the files."""
+        """Closes the files that stay open for reading by index. A later read reopens them."""
 
 
 class ArrayVideo(Video):

@@ -23,7 +23,7 @@ from hmmn_jax.io.video import Video
 if TYPE_CHECKING:
     import av
 
-_BACKWARDS_BYTES = 1 << 26  # maximum number of bytes of frames in memory while reading backwards, for example 54 frames at 480p
+_BACKWARDS_BYTES = 1 << 26  # maximum size of the decoded frames when reading backwards, in bytes; 54 frames at 480p
 PAGED_SUFFIXES = (".tif", ".tiff", ".webp")  # suffixes of files that Pillow reads
 
 
@@ -34,7 +34,7 @@ def open_video(path: str | os.PathLike) -> Video:
 
 
 class VideoFile(Video):
-    """A video file, decoded with PyAV. Each frame appears once, rotated according to the metadata and without resizing.
+    """A video file, decoded with PyAV. Each frame appears once and is rotated according to the metadata, but not resized.
 
     The file is decoded sequentially during iteration, for `len`, and to read a frame that has not been decoded yet. The first
     sequential decode builds an index of the frames (`FilmIndex`). To read an indexed frame, the decoder seeks to it.
@@ -101,7 +101,7 @@ class VideoFile(Video):
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Like `Video.backwards`, but decodes chunks of frames in order.
 
-        Chunks are small enough to limit memory use. For each chunk, decoding starts at the preceding key frame.
+        The chunks are small, to limit memory use. For each chunk, decoding starts at the preceding key frame.
         """
         height, width = self.size
         length = max(_BACKWARDS_BYTES // (3 * height * width), 1)
@@ -111,7 +111,7 @@ class VideoFile(Video):
                 yield chunk.pop()
 
     def second_reader(self) -> "VideoFile":
-        """Like `Video.second_reader`, with separate decoders and a shared frame index, which is completed first."""
+        """Returns a reader with its own decoders and the same frame index. Completes the index first."""
         len(self)
         other = copy.copy(self)
         other._lock = threading.RLock()
@@ -120,7 +120,7 @@ class VideoFile(Video):
         return other
 
     def close(self) -> None:
-        """Closes the decoders that reading by index keeps open. The index of the frames is kept."""
+        """Closes the decoders that stay open for reading by index, but keeps the frame index."""
         with self._lock:
             self._in_order = self._decode()
             self._index.close()
@@ -131,7 +131,7 @@ class VideoFile(Video):
             yield decoder
 
     def _decode(self) -> Iterator[tuple[int, "av.VideoFrame", UInt8[np.ndarray, "h w 3"]]]:
-        """Decodes from the start and records new frames. Yields the index, the decoded frame and the RGB frame."""
+        """Decodes from the start and adds new frames to the index. Yields the index, the decoded frame and the RGB frame."""
         to_rgb = RgbConverter(self._orientation)
         count = 0
         with self._open() as decoder:

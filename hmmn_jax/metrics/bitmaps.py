@@ -74,7 +74,7 @@ def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.
 def dilate(masks: UInt64[np.ndarray, "n words h"], radius: float | int) -> UInt64[np.ndarray, "n words h"]:
     """Dilates marked pixels by a disk. Each row of the disk is a run of pixels.
 
-    The disk is the one that scikit-image creates and OpenCV applies. For fractional radii, the disk is asymmetric; see `_disk`.
+    The disk is created as in scikit-image and applied as in OpenCV. For fractional radii, the disk is asymmetric; see `_disk`.
     The computation uses flat arrays with zeros between columns of words and between masks, so that a shift by rows or words is
     a single slice.
     """
@@ -105,7 +105,7 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii, the taps form an ordinary disk. For fractional radii, a row may have a single tap that is not in
-    the column of the pixel. The left extent of this row is -1. All values are in pixels.
+    the column of the pixel. For such a row, the extent to the left is -1. All values are in pixels.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

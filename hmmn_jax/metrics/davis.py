@@ -35,7 +35,8 @@ class Statistics:
 class SequenceScores:
     """J and F of the objects in a sequence on its scored frames, in [0, 1].
 
-    A benchmark with additional scores defines a subclass, whose arrays have one entry per object, or per object and frame.
+    Benchmarks with more scores define subclasses. Each array of a subclass has one entry per object, or one per object and
+    frame.
 
     Attributes:
         name: name of the sequence.
@@ -107,13 +108,14 @@ def score_sequence(
     name: str = "sequence",
     void_in_result: bool = True,
 ) -> SequenceScores:
-    """Scores the predicted masks of a sequence by the rule of DAVIS, on all frames except the first and the last.
+    """Scores the predicted masks of a sequence by the DAVIS rules, on all frames except the first and the last.
 
     Args:
         pred: predicted ids of all frames, `[t,h,w]`.
         truth: annotated ids of all frames, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, including
             ids that do not occur in it. 255 is void and is treated as background in `pred` and `truth`.
-        single_object: whether all ids are one object, as in DAVIS-2016. The object includes 255 if 255 is the only id.
+        single_object: whether all ids are one object, as in DAVIS-2016. If 255 is the only id in a mask, pixels with this id
+            belong to the object.
         name: name of the sequence, for errors and tables.
         void_in_result: whether 255 is also void in `pred`. In MOSE v1, 255 is an invalid id in predictions.
 
@@ -155,7 +157,7 @@ def score_frames(
         raise DataError(f"{name}: {found}. The value 255 is void unless single_object is True")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        # Predictions have no void pixels. For a single object, every nonzero value is the object.
+        # Predictions have no void pixels. For a single object, every nonzero pixel belongs to the object.
         if single_object:
             pred = (pred > 0).astype(np.uint8)
         elif void_in_result:
@@ -181,10 +183,10 @@ def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a user's video. Each object is scored after its first annotated frame.
+    """Scores the annotated frames of a custom video. Each object is scored after its first annotated frame.
 
     Args:
-        frames: the annotated frames after the first frame of any object, each as a `ScoredFrame`.
+        frames: the annotated frames after the first one that shows an object, each as a `ScoredFrame`.
         first: the index of the first annotated frame of each object, by id. Objects are not scored on their first frame.
         name: name of the video.
         others: ids of objects that cannot be scored but may be predicted.
@@ -245,7 +247,7 @@ def _mean(objects: list[Statistics]) -> Statistics:
 def scored_ids(ids: Integer[np.ndarray, "h w"], single_object: bool) -> Integer[np.ndarray, "h w"]:
     """Returns the ids for scoring, with void as background.
 
-    If `single_object` is True, all ids are one object, including 255 if it is the only id.
+    If `single_object` is True, all ids are one object. If 255 is the only id, it is also part of the object.
     """
     if single_object:
         return (settle_ids(ids) > 0).astype(np.uint8)

@@ -18,12 +18,12 @@ STEP = 5  # distance between the numbers of annotated frames
 
 @dataclass(frozen=True)
 class FrameRange:
-    """The frames of an object, as the benchmark lists them.
+    """The frames of an object, as listed by the benchmark.
 
     Attributes:
         start: the number of the first frame, whose mask is given.
         end: the exclusive end of the frame numbers.
-        frame_nums: the number of frames of the object, including the first and the last frame, which are not scored.
+        frame_nums: the number of frames of the object, including the first and the last frame.
     """
 
     start: int
@@ -38,7 +38,7 @@ class FrameRange:
 
     @property
     def slots(self) -> int:
-        """The number of values that are averaged. A value is 0 if its frame does not exist."""
+        """The number of values that are averaged. Missing frames have the value 0."""
         return self.frame_nums - 2
 
     @property
@@ -70,7 +70,7 @@ def score_video(
     """Scores a video.
 
     Args:
-        pred: predicted ids by frame name, which is an eight-digit number.
+        pred: predicted ids by frame name. Frame names are eight-digit numbers.
         truth: annotated ids by frame name.
         ranges: the frames of each object, by id. 255 is a normal id. Ids without a range are ignored.
         unseen: whether the video shows an unseen class.
@@ -122,7 +122,7 @@ def variability(j: Float64[np.ndarray, " slots"], f: Float64[np.ndarray, " slots
 
 
 def object_figures(scores: LvosScores) -> Float64[np.ndarray, "o 3"]:
-    """Returns J, F and V of each object; NaN for an object with only two frames, neither of which is scored."""
+    """Returns J, F and V of each object; NaN for objects without scored frames."""
     figures = []
     for j, f, slots in zip(scores.j, scores.f, scores.slots.tolist(), strict=True):
         j, f = slot_values(j, slots), slot_values(f, slots)

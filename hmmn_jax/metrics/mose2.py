@@ -1,9 +1,9 @@
-"""MOSE v2 metrics: J and the adaptive F, which is F with an adaptive tolerance.
+"""MOSE v2 metrics: J, and F with an adaptive tolerance ("the adaptive F").
 
-J and the adaptive F are computed over all scored frames, and separately over disappearances and reappearances. J is (I + 1) /
+Both metrics are averaged over all scored frames, and separately over disappearances and reappearances. J is (I + 1) /
 (U + 1), where I and U are the areas of the intersection and the union, in pixels. The tolerance of F is 0.8 % of the image
-diagonal. For small objects, the tolerance of F is rounded up to whole pixels, and the adaptive F has a smaller tolerance (Ding
-et al., MOSEv2, 2025). All listed objects have the same weight.
+diagonal. This tolerance is rounded up to whole pixels for small objects. The adaptive F of these objects has a smaller
+tolerance (Ding et al., MOSEv2, 2025). All listed objects have the same weight.
 """
 
 import math
@@ -44,7 +44,7 @@ def score_video(
     """Scores a video as the server does.
 
     Args:
-        pred: predicted ids by frame name, which is a number such as "00012". If `pred` is empty, the video is missing from
+        pred: predicted ids by frame name, such as "00012". If `pred` is empty, the video is missing from
             the result, and all of its metrics are 0. If a frame is missing, the server scores the wrong frames; see
             `server_frames`.
         truth: annotated ids of every frame, by name.
@@ -67,8 +67,8 @@ def score_video(
 def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
     """Returns the names of the frames that the server scores, given the names of the frames in a result.
 
-    The server scores positions 1 to length - 2 of the sorted names. If a frame is missing, all later frames are shifted.
-    Raises DataError if there are too few names, or if a name is not a number.
+    The server scores positions 1 to length - 2 of the sorted names. If a frame is missing, all later frames are shifted by one
+    position. Raises DataError if there are too few names, or if a name is not a number.
     """
     if bad := [name for name in names if not name.isdecimal()]:
         raise DataError(f"{video}: a mask is named {bad[0]}.png. Mask names must be numbers, such as 00012.png")
@@ -79,7 +79,7 @@ def server_frames(names: Iterable[str], length: int, video: str) -> list[str]:
 
 
 def score_frames(frames: Iterable[ScoredFrame], ids: Sequence[int], name: str) -> Mose2Scores:
-    """Scores a stream of frames; see `score_video`. Videos with two frames have no scored frames, and their metrics are 0."""
+    """Scores a stream of frames; see `score_video`. The metrics of videos without scored frames are 0."""
     names, indices, columns = [], [], []
     for index, frame_name, pred, truth, _ in frames:
         columns.append(frame_scores(number_ids(pred, ids), number_ids(truth, ids), len(ids)))

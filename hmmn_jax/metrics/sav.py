@@ -34,9 +34,9 @@ def score_object(
 def score_ids(
     pred: Integer[np.ndarray, "t1 h1 w1"], truth: Integer[np.ndarray, "t h w"], name: str = "sequence"
 ) -> SequenceScores:
-    """Scores masks whose pixel values are object ids, with the same rules as `score_object`.
+    """Scores masks whose pixel values are object ids, by the same rules as `score_object`.
 
-    The objects are the ids in the scored annotations, which are all annotations except the first and the last. 255 is a
+    The objects are the ids in the scored annotations. The first and the last annotation are not scored. 255 is a
     normal id. Ids that no scored annotation contains are ignored. Raises DataError in the same cases as `score_object`.
     """
     require_same_shape(pred, truth, name)

@@ -30,7 +30,7 @@ def score_sequence(
     Args:
         pred: predicted ids, `[t,h,w]`. Ids above the largest id in `truth[0]` are ignored.
         truth: annotated ids, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, if any. 255 is background,
-            so object pixels that are predicted there are false positives.
+            so an object predicted on such a pixel is a false positive.
         name: name of the sequence.
 
     Raises:
@@ -56,7 +56,7 @@ def score_frames(first: Integer[np.ndarray, "h w"], frames: Iterable[ScoredFrame
 
 
 def transformed(values: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t1"]:
-    """Returns the values on the last quarter of the scored frames, over which J_tr is averaged."""
+    """Returns the values on the last quarter of the scored frames. J_tr is their mean."""
     return values[math.floor(0.75 * len(values)) :]
 
 

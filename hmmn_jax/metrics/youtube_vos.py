@@ -51,8 +51,8 @@ def part(scores: Iterable[YouTubeScores]) -> dict[str, float]:
 def total(scores: Iterable[YouTubeScores]) -> dict[str, float]:
     """Returns the metrics of the benchmark, in [0, 1], and J&F, J and F over all objects.
 
-    The overall score is the mean of J for seen categories, J for unseen categories, F for seen categories and F for unseen
-    categories. If a group has no objects, the overall score is NaN.
+    The overall score is the mean of four values: J and F over seen categories, and J and F over unseen categories. If a group
+    has no objects, the overall score is NaN.
     """
     videos = list(scores)
     figures = np.concatenate([np.empty((0, 2)), *map(object_figures, videos)])

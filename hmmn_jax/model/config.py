@@ -43,8 +43,8 @@ class HMMNConfig:
         k_s8: number of selected coarse cells that each query cell reads at stride 8.
         k_s4: number of selected coarse cells that each query cell reads at stride 4.
         dtype: compute dtype, "bfloat16", "float32" or "float64". None means the dtype of the variables.
-        winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, which is faster on a CPU and has
-            errors up to 1e-4. Winograd's algorithm is only for inference.
+        winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, for inference only. It is faster on
+            a CPU. Errors are up to 1e-4.
         remat: whether to recompute each block of the backbones and the decoder in the backward pass instead of storing its
             activations.
 

@@ -51,7 +51,7 @@ class ResBlock(nn.Module):
 
 
 def res_block(config: HMMNConfig) -> nn.Module:
-    """Makes a residual block. All residual blocks of the decoder are equal."""
+    """Makes a residual block. All residual blocks of the decoder have the same structure."""
     return config.compute.block(ResBlock)(config)
 
 
@@ -107,7 +107,7 @@ class Refine(nn.Module):
 
         Args:
             x: the map of each object at the previous stride.
-            skip: the output of `skip`.
+            skip: the result of the method `skip`.
             readout: the readout of the fine memory, or None if there is no fine memory.
             keep: whether each sample uses its fine memory. None means that all samples use their fine memories.
         """

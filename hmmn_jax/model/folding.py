@@ -1,4 +1,4 @@
-"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic without changing the function."""
+"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic. The folded network is equivalent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -52,8 +52,7 @@ class HMMN(nn.Module):
         """Initialises the variables at random. The shapes of the variables do not depend on the size of frames.
 
         Layers that exist in both encoders get the same values, as with the ImageNet weights in the paper. With equal values,
-        keys of similar patches match from the first step. With two different random encoders, keys of similar patches would not
-        match.
+        keys of similar patches match from the first training step. With different values, they would not match.
 
         Args:
             key: a random key, for example from `jax.random.key`.

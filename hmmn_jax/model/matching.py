@@ -43,7 +43,7 @@ class KernelRead(NamedTuple):
             The top-k selection uses `log_affinity`.
         centres: the kernel centre of each memory cell, as the flat index of a query cell, int32 `[b,o,t,n]`; undefined in empty
             slots.
-        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`, which is 0 in empty slots; None unless requested.
+        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`. It is 0 in empty slots. None unless requested.
     """
 
     readout: jax.Array
@@ -123,9 +123,9 @@ def kernel_guided_read(
 ) -> KernelRead:
     """Reads the stride-16 memory (paper, section 3.2) with a softmax over all memory cells, each weighted by a kernel.
 
-    The frames between the first and the previous frame are processed one after the other with a running softmax, so the
-    affinity to the whole memory is never stored at once, unless `return_affinity` is set. With a traced `count`, only filled
-    slots are processed. Reverse-mode gradients, as in training, require a `count` that is not traced.
+    The frames between the first and the previous frame are processed one after the other with a running softmax. Therefore, the
+    affinity to the whole memory is stored only if `return_affinity` is set. With a traced `count`, only filled slots are
+    processed. Reverse-mode gradients, as in training, require a `count` that is not traced.
 
     Args:
         keys: keys of the t slots. Slot 0 is the first frame; the last filled slot is the previous frame.
@@ -167,7 +167,7 @@ def kernel_guided_read(
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Returns the log-affinity to an older slot, and all centres after moving the centres of this slot by one frame."""
+        """Returns the log-affinity to an older slot, and all centres, with those of this slot moved by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
@@ -267,8 +267,8 @@ def topk_guided_read(
 
     The memory is split into blocks, one for each coarse cell. The p fine cells of a query cell have the same candidates: the
     k * p fine cells of the k selected blocks. The readout is a weighted sum of the candidates' values, with weights from a
-    softmax. In the forward and the backward pass, queries are processed in chunks, which limits the memory that the candidates
-    need. Chunks are larger on GPUs. On GPUs and TPUs, products with values have the precision of `values_einsum`.
+    softmax. The forward and backward passes process queries in chunks, to limit memory use. Chunks are larger on GPUs. On GPUs
+    and TPUs, products with values have the precision of `values_einsum`.
     """
     on_cpu, on_gpu, elsewhere = (
         functools.partial(read_in_chunks, chunk_bytes=chunk_bytes, read_values=read_values)

@@ -24,7 +24,7 @@ class Match(struct.PyTreeNode):
     readout: the values that were read at stride 16.
     indices: the memory cells that were selected for each stride-16 query cell, best first, as flat indices into the first and
       the previous frame; None without the top-k read.
-    present: whether each selected cell exists. Cells in empty slots do not exist.
+    present: whether each selected cell exists; False for cells in empty slots.
     affinity: normalised affinity to each memory cell; None unless requested.
     """
 

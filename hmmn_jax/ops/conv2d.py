@@ -41,7 +41,7 @@ def conv2d(
         kernel: the kernel.
         stride: the stride.
         winograd: whether to use Winograd's algorithm where it was measured to be faster.
-        same: whether to use TensorFlow's padding "SAME", which differs from PyTorch's padding if the stride is not 1.
+        same: whether to use TensorFlow's padding "SAME". It differs from PyTorch's padding if the stride is not 1.
         bias: a bias that is added to each pixel of the output.
         add: a map that is added to the output.
         relu: whether to convolve relu(x) instead of `x`.

@@ -1,8 +1,7 @@
 """Convolution and broadcasting with gradients that are fast on a CPU.
 
 On a CPU, XLA is slow at two gradients: the gradient of a convolution's kernel, and the gradient of values that are broadcast to
-all pixels. On CPUs, this module computes the gradients of kernels and of broadcast values as matrix products. On other devices,
-this module uses XLA's own gradients.
+all pixels. This module computes both as matrix products on CPUs, and uses XLA's own gradients on other devices.
 """
 
 import functools
@@ -73,7 +72,7 @@ def kernel_gradient(
 ) -> Float[Array, "k k c o"]:
     """Computes the gradient of `convolve` with respect to the kernel, in at least float32, as a matrix product for each tap.
 
-    XLA would transpose both maps and compute a convolution with a kernel as large as a map, which takes at least twice as long.
+    XLA would transpose both maps and compute a convolution with a kernel as large as a map. This takes at least twice as long.
     """
     b, h, w, c, o = *gradient.shape[:3], x.shape[-1], gradient.shape[-1]
     if size == 1:
@@ -136,5 +135,5 @@ at_all_pixels.defvjp(
 
 
 def _keep_layout(rows: Array) -> Array:
-    """Prevents XLA from copying an operand of a matrix product to another layout, which takes longer than the product."""
+    """Prevents XLA from copying a product's operand to another layout, because the copy takes longer than the product."""
     return jax.lax.optimization_barrier(rows)

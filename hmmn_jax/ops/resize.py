@@ -14,8 +14,8 @@ from hmmn_jax.ops.precision import exact_einsum
 def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
     """Upsamples bilinearly by an even `factor`, like PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
 
-    On CPUs and GPUs, the result is computed as sums of neighbours, which takes a tenth of the time of matrix products on a CPU.
-    On TPUs, where interleaving sums is slow, the result is computed as two matrix products.
+    On CPUs and GPUs, the result is computed as sums of neighbours. On a CPU, sums take a tenth of the time of matrix products.
+    On TPUs, where interleaving sums is slow, the function uses two matrix products.
     """
     sums, products = (functools.partial(form, factor=factor) for form in (_by_sums, by_products))
     return by_platform(x, tpu=products, default=sums)

@@ -15,7 +15,7 @@ ROUND, SHORTEST = 16, 1024
 def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
     """Selects the `k` largest numbers in each row, in descending order. Equal numbers are ordered by index.
 
-    On CPUs and TPUs, this function is `jax.lax.top_k`. On GPUs, for float32, this function runs `jax.lax.top_k` in rounds of 16
+    On CPUs and TPUs, this function calls `jax.lax.top_k`. On GPUs, for float32, it runs `jax.lax.top_k` in rounds of 16
     numbers and masks the selected numbers between rounds. With two exceptions, the result on GPUs is the same as on CPUs,
     including infinities and ties. On GPUs, the lowest finite number is treated as -inf. XLA's top-k kernel for GPUs compares
     numbers instead of their bits, so 0.0 and -0.0 are equal, and the results for rows with NaN are undefined.

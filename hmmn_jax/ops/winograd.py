@@ -2,7 +2,7 @@
 
 3x3 convolutions account for 83 % of the arithmetic operations for a frame. On a CPU, XLA's matrix products reach the same
 FLOP/s as XLA's direct convolution, so fewer multiplications take less time. Layers with 64 channels or more were measured to be
-1.8 to 3.5 times as fast with Winograd's algorithm, with errors of 3e-6 times the largest output. The output is computed in
+1.8 to 3.5 times as fast with Winograd's algorithm. The errors were 3e-6 times the largest output. The output is computed in
 tiles of 4x4 pixels, each of which needs 6x6 inputs. The formula for a tile is Y = A^T [(G k G^T) * (B^T x B)] A (Lavin and
 Gray, CVPR 2016).
 """
@@ -85,7 +85,7 @@ def winograd_conv3x3(
 
     if add is not None and bias is None:
         start = add
-    else:  # the sum is computed late, so that it can replace `add` in memory if `x` was computed from `add`
+    else:  # computed after `x`, so that the sum can overwrite `add` in memory even if `x` depends on `add`
         start = _late(jnp.zeros(o, x.dtype) if bias is None else bias, x)
         start = jnp.broadcast_to(start, (b, h, w, o)) if add is None else add + start
     return jax.lax.fori_loop(0, groups, group, start)
@@ -145,9 +145,8 @@ class _Bands(NamedTuple):
 def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
     """Returns `values` with an artificial dependency on `x`.
 
-    Without an artificial dependency, XLA would compute the arrays that depend only on parameters at the start of the program,
-    for all layers of a network, and keep these arrays in memory. On a CPU, an optimization_barrier does not prevent XLA from
-    computing such arrays early.
+    Without the dependency, XLA would compute all arrays that depend only on parameters at the start of the program, and keep
+    them in memory. On a CPU, `optimization_barrier` does not prevent this early computation.
     """
     difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
     return jnp.asarray(values) + jnp.where(jnp.isnan(difference), 0, difference)
@@ -216,7 +215,7 @@ def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"
     """Computes the outputs of all tiles as a map. `x` has the same layout as in `_transform_inputs`."""
     rows, columns = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1
     products = jax.lax.batch_matmul(_transform_inputs(x), transformed, jax.lax.Precision.HIGHEST)
-    # Compute A^T [..] A as one dense product. XLA would merge two separate steps and compute them twice.
+    # Compute A^T [..] A as one dense product. XLA would fuse two separate products and compute them twice.
     y = _dot(np.kron(_OUTPUT, _OUTPUT), products).reshape(OUT, OUT, rows, columns, -1)
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
 

@@ -1,4 +1,4 @@
-"""The page's HTTP API as an ASGI application. Errors are returned as JSON: `{"error": "message"}`."""
+"""The HTTP API of the page, as an ASGI application. Errors are returned as JSON: `{"error": "message"}`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ class Calls:
     """The API of one project. Slow operations run in threads so that they do not delay events."""
 
     def __init__(self, project: Project, worker: Worker, pictures: FramePictures, exports: Exports, model: str):
-        """`model` is the name of the model, which the page displays."""
+        """`model` is the model name that the page displays."""
         self._project, self._worker, self._pictures, self._exports = project, worker, pictures, exports
         self._model = model
 

@@ -1,7 +1,7 @@
 """The folder of a project.
 
-The folder contains the path of the video, the objects, the session, the exports, and a lock held by the process that has the
-project open.
+It contains the path of the video, the objects, the session, the exports, and a lock held by the process that has the project
+open.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Saved:
 
     Attributes:
         video: the path of a video file or a folder of frames.
-        fingerprint: the fingerprint of that video.
+        fingerprint: the result of `fingerprint` for this video.
         objects: the objects.
         frames: the range of frames that the page works on, as (start, stop); None: all frames.
     """
@@ -94,7 +94,7 @@ class ProjectFolder:
 def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
     """Creates or opens the folder of a project and locks it for this process.
 
-    `takeover` takes over the lock even if the process that holds it appears to be running.
+    If `takeover` is set, the lock is taken over even if its owner appears to be running.
 
     Raises:
         DataError: the folder contains files but no project, or is not writable.

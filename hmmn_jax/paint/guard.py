@@ -44,7 +44,7 @@ class Guard:
     - The Host header must name this machine, because another site could make its own name resolve to 127.0.0.1 (DNS
       rebinding).
     - The Origin and Sec-Fetch-Site headers, if present, must match this server.
-    - A request for `/?token=TOKEN` sets a cookie, which all other requests need. The cookie is HttpOnly and SameSite=Strict.
+    - A request for `/?token=TOKEN` sets a cookie that all other requests need. The cookie is HttpOnly and SameSite=Strict.
 
     Attributes:
         once: a one-time code that can be used instead of the token and is valid for a minute. The code is passed on the
@@ -108,7 +108,7 @@ class Guard:
         return None
 
     def _is_token(self, given: str) -> bool:
-        """Whether a token or one-time code is valid. A one-time code becomes invalid after this call."""
+        """Whether a token or one-time code is valid. Accepting a one-time code makes it invalid."""
         if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
             self._once_until = -math.inf
             return True

@@ -23,7 +23,7 @@ class PaintObject:
 
     @classmethod
     def make(cls, k: int, given: Mapping[str, Any]) -> "PaintObject":
-        """Creates object `k`, with defaults for missing fields. Raises ValueError, as `changed` does."""
+        """Creates object `k`, with defaults for missing fields. Raises ValueError in the same cases as `changed`."""
         rgb = davis_palette()[(k - 1) % 255 + 1].tolist()
         return cls(k, f"Object {k}", "#" + bytes(rgb).hex()).changed(given)
 
@@ -87,7 +87,7 @@ class ObjectTable:
         return table
 
     def added(self, given: Mapping[str, Any]) -> tuple["ObjectTable", int]:
-        """Adds an object. Returns the new table and the id of the object, which is one more than the largest id ever assigned.
+        """Adds an object. Returns the new table and the object's id: the largest id ever assigned, plus one.
 
         Raises ValueError for invalid fields, or if there are too many objects.
         """

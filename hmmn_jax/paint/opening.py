@@ -50,7 +50,7 @@ def count_frames(video: Video) -> int:
 
 
 def first_number() -> int:
-    """The first number for revisions and events, which is larger than all numbers that earlier servers sent to pages."""
+    """The first number for revisions and events, larger than all numbers that earlier servers sent to pages."""
     return time.time_ns() // 1_000_000
 
 

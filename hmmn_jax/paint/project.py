@@ -148,7 +148,7 @@ class Project:
         Args:
             t: the frame.
             mask: the id of each pixel in the frame.
-            unknown: pixels whose ids the model decides.
+            unknown: pixels whose ids are predicted by the model.
             expected: the revision of the frame that the edit is based on; None: the frame was not annotated.
 
         Returns:
@@ -205,7 +205,7 @@ class Project:
             self._rename(lambda: self.session.remove(k), k, replace(self._saved, objects=table))
 
     def merge_objects(self, into: int, other: int, revision: int) -> None:
-        """Makes object `other` part of object `into`.
+        """Merges object `other` into object `into`.
 
         Raises KeyError for an unknown object, and ValueError if both objects are the same.
         """
@@ -257,7 +257,7 @@ class Project:
         with self._lock:
             self._is_closed = True
 
-    # Internal methods, which must be called while holding the lock
+    # Internal methods; call them only while holding the lock
 
     def _rename(self, edit: Callable[[], None], k: int, saved: Saved) -> None:
         """Removes object `k`. If the object has pixels, `edit` is called to edit the session."""

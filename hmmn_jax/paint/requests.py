@@ -11,7 +11,7 @@ MOST_JSON = 1 << 16  # maximum size of a JSON request, in bytes
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """Returns the request body, which may have at most `most` bytes."""
+    """Returns a request body of at most `most` bytes."""
     parts, count = [], 0
     with contextlib.suppress(ClientDisconnect):
         async for part in request.stream():
@@ -24,7 +24,7 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def read_json(request: Request, *fields: str) -> dict[str, Any]:
-    """Returns the request body as a JSON object, which may contain only the given `fields`."""
+    """Returns the request body, a JSON object that may contain only the given `fields`."""
     try:
         found = json.loads(await read_body(request, MOST_JSON) or b"{}")
     except (ValueError, RecursionError) as error:

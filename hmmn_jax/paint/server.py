@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 
     Attributes:
         url: the address to open, including the token.
-        url_once: a one-time address, which is valid for a minute.
+        url_once: a one-time address that is valid for a minute.
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
@@ -87,7 +87,7 @@ def open_page(
         folder: the project folder.
         video: a video file or a folder of frames; None: the video of the existing project.
         make_segmenter: returns the segmenter for a video.
-        model: the name of the model, which the page displays.
+        model: the model name that the page displays.
         host: the address to listen on.
         port: the port; 0: any free port.
         takeover: take over the project from another process, even if that process appears to be running.

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """The maximum size in bytes of a compressed mask, even if the mask is not compressible."""
+    """The maximum size in bytes of a compressed mask with unknown pixels, even if the data is incompressible."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
@@ -25,9 +25,9 @@ def decode(
     """Decodes a mask from a page, without decompressing more bytes than a valid mask can have.
 
     Args:
-        body: gzip-compressed ids, which are uint8 or uint16 depending on the number of bytes.
+        body: gzip-compressed ids. Their dtype, uint8 or uint16, follows from the number of bytes.
         size: height and width.
-        with_unknown: whether the ids are followed by H*W bytes that are nonzero for pixels whose ids the model decides.
+        with_unknown: whether H*W bytes follow the ids. A nonzero byte means that the model decides the id of the pixel.
 
     Returns:
         The ids, and the pixels whose ids the model decides.

@@ -45,7 +45,7 @@ class Job:
     stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was computed
 
     def as_json(self) -> dict[str, Any]:
-        """The job in the format that pages receive."""
+        """The job as a JSON-compatible dict, as sent to the pages."""
         rate = None
         if len(self.times) > 1 and self.times[-1] > self.times[0]:
             rate = (len(self.times) - 1) / (self.times[-1] - self.times[0])
@@ -65,7 +65,7 @@ class Job:
 
 
 class Worker:
-    """Runs jobs in one thread, which is the only thread that computes on the device."""
+    """Runs jobs in one thread. No other thread computes on the device."""
 
     def __init__(self, project: Project):
         """Starts the thread, which then waits for jobs."""
@@ -121,9 +121,9 @@ class Worker:
             return True
 
     def close(self, seconds: float) -> bool:
-        """Stops the job and the thread. Returns whether the thread ended within the given time.
+        """Stops the job and the thread. Returns whether the thread ended within `seconds`.
 
-        Computing a frame or compiling the model can take longer than the given time.
+        The thread ends only after the current frame. This frame can take longer than `seconds`, for example during compilation.
         """
         self.stop()
         self._jobs.put(None)

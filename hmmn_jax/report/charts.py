@@ -1,7 +1,6 @@
 """Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
 
-The browser stretches the lines to the width of the page. The text is HTML outside of the SVG, so that it keeps its size on a
-phone.
+The browser stretches the lines to the width of the page. Text is HTML outside of the SVG, so it is not stretched.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from hmmn_jax.io.pictures import bright_palette
 from hmmn_jax.metrics.davis import SequenceScores, Summary, summarize
 from hmmn_jax.metrics.mose2 import Mose2Scores, disappearances, reappearances, runs
 
-MAX_POINTS = 300  # maximum number of points in a line; longer lines keep the minimum and the maximum of each section
+MAX_POINTS = 300  # maximum number of points in a line; longer lines are reduced to the minimum and the maximum of each section
 
 
 def sequence_bars(rows: list[tuple[SequenceScores, Summary]], mean: float, link: Callable[[int], str]) -> str:
@@ -52,8 +51,8 @@ def means(row: Summary) -> str:
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
     """Draws J and F of one object over its scored frames. `pins` maps frame indices to the numbers that are shown above them.
 
-    If the benchmark scores disappearance and reappearance, the background is grey on frames whose annotation does not contain
-    the object. A bar at the bottom of the chart marks the frames after the object returns.
+    If the benchmark scores disappearance and reappearance, the background is grey where the object is absent from the
+    annotation. A bar at the bottom of the chart marks the frames after the object returns.
     """
     one = scores.of_object(object_id)
     pins = {one.indices.index(t): number for t, number in pins.items() if t in one.indices}

@@ -55,16 +55,16 @@ def write_report(
 
     Args:
         folder: the run folder.
-        protocol: the benchmark, which defines how `scores` are computed and how masks are shown.
+        protocol: the benchmark. It defines how `scores` are computed and how masks are shown.
         clips: the segmented clips.
-        masks: the folder of the masks SEQUENCE/FRAME.png that are shown.
+        masks: folder of the masks to show, with file names SEQUENCE/FRAME.png.
         about: properties of the run by name. The entry `config`, if any, is shown as separate settings.
-        scores: scores of the scored clips, in any order. Clips without scores are shown only as pictures.
+        scores: one entry per scored clip, in any order. For clips without scores, the page shows only pictures.
         cost: the time and memory used for segmentation; None if this run segmented nothing.
-        paper: the results of the paper on this benchmark; None or empty if the paper has no results. The entry
-            `benchmark` is a name, and `sequences` is the number of sequences. The entry `figures` contains metrics such as J&F
-            by name, in [0, 1]. The entry `seconds_per_frame` is optional.
-        missing: the reason why a video failed or is not scored, by video name.
+        paper: the results of the paper on this benchmark; None or empty if the paper has no results. The entry `benchmark` is
+            the name of the benchmark, and `sequences` is its number of sequences. The entry `figures` contains metrics such as
+            J&F by name, in [0, 1]. The entry `seconds_per_frame` is optional.
+        missing: maps the name of each video that failed or is not scored to the reason.
 
     Raises:
         DataError: the page cannot be written.
@@ -140,7 +140,7 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
 
 
 def _own_figures(scores: Sequence[SequenceScores], protocol: Protocol) -> list[str]:
-    """Formats the section with metrics by video and object, if the benchmark has metrics other than those of DAVIS."""
+    """Formats a section with the benchmark's own metrics by video and object, if the benchmark has any."""
     if (own := protocol.figures) is None:
         return []
     few = scores[:MOST_ROWS]

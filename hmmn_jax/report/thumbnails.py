@@ -64,7 +64,7 @@ def telling_frames(scores: SequenceScores) -> dict[int, str]:
 def spread_frames(clip: Clip, masks: Path, mask_files: MaskFiles, count: int = 5) -> dict[int, str]:
     """Chooses up to `count` frames, spread evenly over the frames with a mask in `masks`.
 
-    Returns an empty label for each chosen frame, by frame index.
+    Returns a dict from the index of each chosen frame to an empty label.
     """
     names = mask_files.frames(masks, clip.name)
     if clip.frame_names is None:

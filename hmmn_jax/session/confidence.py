@@ -38,8 +38,8 @@ def expected_j(mask: Integer[np.ndarray, "H W"], ids: Sequence[int], p: Float[np
 def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.ndarray, "H W"]) -> float:
     """The agreement of two passes on one object, from 0 to 1.
 
-    The agreement is 1 - 2 min(u, 1 - u) (1 - J). Each pixel has one probability per pass. J is the sum of the smaller of the
-    two probabilities over all pixels, divided by the sum of the larger. Disagreement has full weight midway between two
+    The agreement is 1 - 2 min(u, 1 - u) (1 - J). Each pixel has one probability per pass. J is the sum of the smaller
+    probabilities over all pixels, divided by the sum of the larger ones. Disagreement has full weight midway between two
     annotated frames, and no weight at the annotated frames themselves.
 
     Args:

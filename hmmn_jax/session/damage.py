@@ -1,4 +1,4 @@
-"""Handles errors in the files of a saved session, which may be damaged in any way."""
+"""Handles errors caused by damaged files of a saved session."""
 
 import contextlib
 from collections.abc import Iterator

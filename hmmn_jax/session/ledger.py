@@ -45,7 +45,7 @@ class Ledger:
         Args:
             basis: the anchors of the frame when the pass started.
             t: the frame.
-            predict: computes the new prediction from the current prediction, which is passed as None if it is stale or missing.
+            predict: computes the new prediction from the current one. The current prediction is None if it is stale or missing.
 
         Returns:
             Whether the frame still depends on the anchors in `basis`. A result for other anchors is discarded.

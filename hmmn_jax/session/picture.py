@@ -45,7 +45,7 @@ class Picture:
             pool: stores the arrays.
             ids: the ids of the objects; they must be positive and unique.
             mask: the id of each pixel: 0 or one of `ids`.
-            p: the probability of each object, in the order of `ids`. Bool values mean 0 or 1.
+            p: the probability of each object, in the order of `ids`. True means 1, and False means 0.
         """
         channel = np.zeros(mask.shape, np.uint8 if len(ids) < 256 else np.uint16)
         for i, k in enumerate(ids, 1):

@@ -1,6 +1,6 @@
 """Reads and writes the masks and probabilities of a saved session.
 
-Each picture is stored in one file, whose name is a digest of the picture's content.
+Each picture is stored in one file. The file name is a digest of the picture's content.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from hmmn_jax.inference.free_memory import free_bytes
 
-MOST = 1 << 30  # maximum budget in bytes, which is enough for 113 frames at 480p with the bundled model
+MOST = 1 << 30  # maximum budget in bytes; enough for 113 frames at 480p with the bundled model
 SHARE = 0.25  # maximum budget as a fraction of the free memory
 
 
@@ -30,7 +30,7 @@ class Queries:
         self._kept: collections.OrderedDict[int, tuple[Any, int]] = collections.OrderedDict()
 
     def of(self, t: int, frame: UInt8[np.ndarray, "H W 3"]) -> Any:
-        """Returns the encoding of `frame`, whose index is `t`."""
+        """Returns the encoding of `frame`, the frame with index `t`."""
         if t in self._kept:
             self._kept.move_to_end(t)
             return self._kept[t][0]

@@ -46,7 +46,7 @@ class FrameResult:
 
 
 class Masks(Mapping):
-    """A mapping from frames to masks, which are unpacked on demand."""
+    """A mapping from frames to masks. Masks are unpacked on demand."""
 
     def __init__(self, timeline: Timeline):
         self._timeline = timeline

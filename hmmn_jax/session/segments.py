@@ -36,7 +36,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
     """Returns the last frame that a pass has to reach, or None if the pass is not needed.
 
-    This is the frame farthest from the anchor whose current prediction does not include the pass.
+    Among the frames whose current prediction lacks the pass, this is the one farthest from the anchor.
     """
     lacking = []
     for t in segment.frames:

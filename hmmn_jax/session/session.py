@@ -38,8 +38,8 @@ class Session:
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
     An annotated frame is an anchor: the segmenter restarts there with the complete mask. Every other frame depends on the
-    nearest anchors before and after it. A frame is stale if its nearest anchors or their masks have changed since the frame was
-    computed. The mask of a stale frame remains available until the frame is recomputed.
+    nearest anchors before and after it. A frame becomes stale when its nearest anchors, or the masks of these anchors, change.
+    The mask of a stale frame remains available until the frame is recomputed.
 
     Methods may be called from other threads while one thread propagates.
     """
@@ -156,7 +156,7 @@ class Session:
     # Edits
 
     def annotate(self, t: int, mask: Mask, unknown: Bool[Array | np.ndarray, "H W"] | None = None) -> None:
-        """Annotates a frame with its complete mask, which replaces any earlier result for the frame.
+        """Annotates a frame with its complete mask. The mask replaces any earlier result for the frame.
 
         The frames up to the neighbouring anchors become stale, unless the frame already had the same annotation.
 

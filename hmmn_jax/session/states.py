@@ -21,7 +21,7 @@ def as_state(timeline: Timeline) -> State:
 
 
 def difference(old: Timeline, new: Timeline) -> State:
-    """The changes that turn the state of `old` into the state of `new`, in the form that `update` expects."""
+    """The difference between the states of two timelines. `update` applies this difference to the state of `old`."""
     return {
         "gone": _changed(old.gone, new.gone, lambda into: into),
         "anchors": _changed(old.anchors, new.anchors, _saved),
@@ -61,7 +61,7 @@ def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timel
 
 
 def pictures(timeline: Timeline, among: State | None = None) -> Iterator[Picture]:
-    """The pictures of all frames in a timeline, or only of those in the difference `among`."""
+    """The pictures of all frames in a timeline, or only of the frames in the difference `among`."""
     anchors, predictions = timeline.anchors, timeline.predictions
     yield from (anchors[t] for t in _frames(anchors, among and among["anchors"]))
     yield from (predictions[t].picture for t in _frames(predictions, among and among["predictions"]))

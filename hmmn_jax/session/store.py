@@ -106,7 +106,7 @@ class SessionFolder:
             lines = self._changes.read_bytes() if self._changes.is_file() else b""
             if lines and not lines.startswith(_START):
                 raise ValueError("the file does not begin with the expected header")
-            if lines.startswith(header):  # otherwise the changes belong to an older `session.json`
+            if lines.startswith(header):  # otherwise, the changes apply to an older `session.json`
                 whole, _, _ = lines[len(header) :].rpartition(b"\n")  # the last line is incomplete if a process was killed
                 for line in whole.splitlines():
                     update(state, json.loads(line))
@@ -117,7 +117,7 @@ class SessionFolder:
 
 
 def _header(content: bytes) -> bytes:
-    """The first line of `changes.jsonl`, which identifies the `session.json` that the changes apply to."""
+    """The first line of `changes.jsonl`. It identifies the `session.json` to which the changes apply."""
     return _START + hashlib.sha256(content).hexdigest().encode() + b'"}\n'
 
 

@@ -55,7 +55,8 @@ class Prediction:
     """The prediction of a frame.
 
     Attributes:
-        basis: the anchors from which the prediction was computed; None if one of its objects was removed or merged later.
+        basis: the anchors from which the prediction was computed; None if an object of the prediction was removed or merged
+            later.
         passes: the passes that the prediction contains: "forward", "backward" or both.
         picture: mask and probabilities, from one pass or from both.
         confidence: the confidence of each object that has pixels.
@@ -126,14 +127,14 @@ class Timeline:
         return STALE if current is None else FINAL if current.is_final else PROVISIONAL
 
     def picture(self, t: int) -> Picture | None:
-        """The picture of a frame, from its annotation if there is one, otherwise from its prediction, which may be stale."""
+        """The picture of a frame: its annotation, or else its prediction, even if the prediction is stale."""
         if t in self.anchors:
             return self.anchors[t]
         found = self.predictions.get(t)
         return None if found is None else found.picture
 
     def annotated(self, t: int, picture: Picture) -> "Timeline":
-        """Adds an anchor at `t`, which replaces any earlier result for the frame."""
+        """Adds an anchor at frame `t`. The anchor replaces any earlier result for this frame."""
         predictions = {s: prediction for s, prediction in self.predictions.items() if s != t}
         return replace(self, anchors={**self.anchors, t: picture}, predictions=predictions)
 
@@ -156,7 +157,7 @@ class Timeline:
     def taken_back(self, before: "Timeline") -> "Timeline":
         """Undoes an edit. Returns the earlier timeline `before`, updated with later predictions that are still valid.
 
-        For each frame, there may be an earlier and a current prediction. If only one prediction is up to date, that prediction
+        For each frame, there may be an earlier and a later prediction. If only one prediction is up to date, that prediction
         is used. If both predictions are up to date, the one with more passes is used. If both predictions are stale, the
         earlier one is used.
         """

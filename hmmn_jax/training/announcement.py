@@ -31,7 +31,7 @@ def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: in
 
 
 def peak_memory() -> str:
-    """Returns the peak memory use of this process and its first device so far, as text."""
+    """Returns the peak memory use of this process and of its first device, as text."""
     host = peak_megabytes()
     device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")  # not available on CPUs
     parts = [f"{host:,.0f} MB on the host"] if host is not None else []

@@ -17,10 +17,10 @@ _LARGEST_UPLOAD = 8 << 20  # maximum size of an event file in a bucket; each upl
 
 
 class Board:
-    """Writes a new event file in a local folder, or several files in a bucket. Methods raise DataError if writing fails."""
+    """Writes events to a new file in a local folder, or to several in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens an event file, which makes TensorBoard hide the entries of older files from step `purge_step` onwards."""
+        """Opens an event file. TensorBoard then hides entries of older files from step `purge_step` onwards."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder

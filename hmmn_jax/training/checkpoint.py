@@ -157,7 +157,7 @@ class Checkpoints:
                     record_step(self.workdir, step, None)
                 continue
             if whole and folder.is_dir():
-                continue  # in a bucket, a user has removed the file that marks the checkpoint as complete
+                continue  # in a bucket, the user has removed the file that marks the checkpoint as complete
             halves = [folder] if is_bucket(folder) else self.folder.glob(f"{step}{_TEMPORARY}*")
             for half in halves:
                 _discard_written(half)
@@ -170,7 +170,7 @@ class Checkpoints:
         except CheckpointError:  # this error already has a one-line message
             raise
         except Exception as error:  # Orbax and TensorStore raise many exception types
-            if peers.is_lost_connection(error):  # the reason is a process that has ended, not the disk
+            if peers.is_lost_connection(error):  # the cause is a process that has ended, not a disk error
                 raise
             raise CheckpointError(self._failed(step, reason(error))) from error
 
@@ -245,8 +245,8 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """Reads the latest readable checkpoint of a workdir as NumPy arrays. Returns None if the workdir has no checkpoint.
 
     Later checkpoints that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not record are
-    ignored. With several processes, the first process chooses the step, and nothing is moved until all other processes have
-    read the same step.
+    ignored. With several processes, the first process chooses the step. No checkpoint is moved until all other processes have
+    read this step.
 
     Args:
       workdir: absolute path of the workdir.

@@ -1,4 +1,4 @@
-"""Defines and explains the fields of a training config with their default values, which the files in `configs/train` override.
+"""Defines and explains the fields of a training config. The files in `configs/train` override the default values.
 
 All durations and intervals are in samples (training clips), so they do not depend on the batch size or the number of devices.
 An action that is due at a certain sample happens at the end of the step that contains this sample.
@@ -20,12 +20,12 @@ def base() -> ConfigDict:
     config.samples = 2_000_000
     config.batch = 4  # clips per step, on all devices together
     config.micro_batches = 1  # number of equal parts in which a device processes its clips, one after the other
-    config.parallel = ""  # "pmap", "jit", or "", which means pmap for one process and jit for several processes
+    config.parallel = ""  # "pmap" or "jit"; "" means pmap for one process and jit for several
     config.devices = 0  # number of devices in all processes together; 0 means all devices
     # Numbers of objects for which a step is compiled. Each device uses the smallest number that is enough for its clips. The
     # empty tuple means that a step is compiled only for max_objects.
     config.slots = ()
-    config.deterministic = False  # whether sums on a GPU have a fixed order, which makes runs bit-identical but slower
+    config.deterministic = False  # whether GPUs add in a fixed order; runs are then bit-identical, but slower
 
     # The fields b1, b2 and eps can also be set. The field `parts` scales the learning rate of parts of the network, for example
     # {"backbone": 0.1, "decoder": 0.0}.
@@ -49,7 +49,7 @@ def base() -> ConfigDict:
     config.ema_decay = 0.0  # decay of the moving average of the parameters; 0 means no moving average
 
     config.init = ""  # initial variables: a workdir, converted weights, or ImageNet weights for the backbone
-    config.resume = ""  # workdir of another run; this run continues from its last state, including step and optimizer state
+    config.resume = ""  # workdir of another run; training continues from the last step and optimizer state of that run
 
     config.log_every = 400  # number of samples between two lines of metrics
     config.stop_above = 20.0  # training stops if the mean loss over `log_every` samples exceeds this value
@@ -60,7 +60,7 @@ def base() -> ConfigDict:
 
 
 def validation() -> ConfigDict:
-    """Returns the settings of the validation during training, which computes J&F on a benchmark or on your own videos."""
+    """Returns the settings of validation during training. Validation computes J&F on a benchmark or your own videos."""
     config = ConfigDict()
     config.data = ""  # root folder of the videos; "" means no validation
     config.every = 40_000  # number of samples between two validations
@@ -87,19 +87,19 @@ def clips() -> ConfigDict:
     config = ConfigDict()
     config.data_dir = "~/tensorflow_datasets"
     config.seed = 0
-    config.distinct = 0  # number of different clips, which are repeated; 0 means that all clips are different
+    config.distinct = 0  # number of distinct clips, repeated in a cycle; 0 means that all clips are different
     config.workers = 0  # number of threads that make clips; 0 means that the number is chosen automatically
     config.sets = ConfigDict()
     config.frames = 3  # frames per clip
     config.size = (384, 384)  # height and width of a clip
     config.max_objects = 5  # maximum number of objects in a clip; if there are more objects, some are chosen at random
     config.min_area = 350  # objects with fewer pixels in the first frame are ignored
-    config.max_skip = ((0, 0),)  # maximum number of video frames between two frames of a clip
+    config.max_skip = ((0, 0),)  # maximum number of video frames skipped between consecutive frames of a clip
     config.resize = 384  # the shorter side is resized to a random length between this value and the original length
     config.wander = 1.0  # how far the crop of a still image moves between frames, as a fraction of the possible range
     config.reverse = 0.0  # probability that the frames of a clip are in reverse order
     config.flip = 0.5  # probability that a clip is mirrored
-    # One transform is applied to the whole clip, and then another transform is applied to each frame.
+    # First, one transform is applied to the whole clip. Then, a separate transform is applied to each frame.
     config.affine = ConfigDict({"clip": affine(0.0, 0.0, 0.0), "frame": affine(0.0, 0.0, 0.0)})
     config.colour = ConfigDict({"clip": jitter(0.0, 0.0), "frame": jitter(0.0, 0.0)})
     config.grey = 0.0  # probability that a clip is converted to grey

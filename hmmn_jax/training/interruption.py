@@ -26,7 +26,7 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before)
 
     def is_asked(self) -> bool:
-        """Returns whether this process has received SIGTERM, or knows that another process has."""
+        """Returns whether this process has received SIGTERM, or knows that another process has received it."""
         return self._asked or peers.terminated()
 
     def reached(self, step: int) -> bool:
@@ -38,7 +38,7 @@ class Interruption:
 
 
 def require_connected() -> None:
-    """Raises ConfigError if JAX has several processes that are not connected, which is possible on a TPU slice."""
+    """Raises ConfigError if JAX has several processes without `jax.distributed`, as can happen on a TPU slice."""
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise ConfigError(
             f"{jax.process_count()} processes share these devices, but jax.distributed is not initialized. SIGTERM or "

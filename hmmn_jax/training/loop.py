@@ -51,7 +51,7 @@ STEP_INPUTS = ("frames", "masks", "valid", "sample")  # the entries of a batch t
 class RunResult(NamedTuple):
     """The outcome of a run.
 
-    origin: description of the initial state, such as the checkpoint from which it was read.
+    origin: description of the source of the initial state, such as a checkpoint.
     metrics: the last training metrics that were written.
     scores: scores of the last validation; None if there was no validation.
     interrupted: whether a signal stopped the run early. The state of an interrupted run is saved.
@@ -81,27 +81,27 @@ def train_and_evaluate(
 
     Args:
       config: the config; `hmmn_jax/training/defaults.py` explains the fields.
-      workdir: folder of the run, local or in a bucket, which is created if missing. The run writes `config.json`,
+      workdir: folder of the run, local or in a bucket. A missing folder is created. The run writes `config.json`,
         `checkpoints`, `metrics.jsonl`, `tensorboard` and `pictures` to the workdir.
       batches: a function that takes a step and yields this process's batches, starting at this step. A batch is a dict of NumPy
         arrays; see `train_step`.
       validation: annotated videos for validation, as returned by `find_validation`. Without videos, there is no validation.
       logged: a dict from names to schedules of data settings; the current values are written with the metrics.
       loss: loss of each frame; the default is cross-entropy.
-      optimizer: a function that makes the optimizer from the learning rate schedule and replaces `config.optimizer`. A resumed
+      optimizer: a function that makes the optimizer from the learning rate schedule. It overrides `config.optimizer`. A resumed
         run needs the same loss and optimizer. A different optimizer is detected only if the structure of its state differs.
       hooks: hooks to call during the run.
       takeover: whether to take over the workdir from a process that may still be running.
 
     Returns:
-      The last state, on the devices, and the outcome of the run.
+      The last state, with its arrays on the devices, and the outcome of the run.
 
     Raises:
       ConfigError: the config is invalid or differs from the config of the resumed run, or another run is writing to the
         workdir. If ConfigError is raised, nothing has been written.
       DataError: the workdir contains files that no run of this program recorded, or is not writable.
       CheckpointError: the initial checkpoint does not exist, or a checkpoint cannot be written.
-      DivergedError: the loss is not finite, or its mean over `log_every` samples exceeds `stop_above`.
+      DivergedError: a metric is not finite, or the mean loss over `log_every` samples exceeds `stop_above`.
     """
     workdir = absolute(user_path(workdir, buckets=True))
 
@@ -191,14 +191,14 @@ def train_and_evaluate(
             interrupted = (interrupted or interruption.reached(step)) and not last
             validating = bool(validation) and (last or is_due(step, config.batch, config.validation.every)) and not interrupted
             if last or interrupted or validating or is_due(step, config.batch, config.checkpoint.every):
-                monitor.flush()  # raises an error if the loss is not finite, so that no such state is saved
+                monitor.flush()  # raises an error if a metric is not finite, so the state is not saved
                 writer.flush()  # a resumed run starts after this step, so it does not write the metrics of this step again
                 with monitor.apart():
                     saved = checkpoints.save(state)
                     if saved:
                         writer.saved(state)
                     if validating:
-                        checkpoints.wait()  # because the process may be interrupted or killed during validation
+                        checkpoints.wait()  # the process may be interrupted or killed during validation
                         interrupted = judged(step)
                 if interrupted and saved:
                     break

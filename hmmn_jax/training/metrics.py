@@ -1,4 +1,4 @@
-"""Reads the metrics of a run from `WORKDIR/metrics.jsonl`, which has one line of JSON for each reported step."""
+"""Reads the metrics of a run from `WORKDIR/metrics.jsonl`. Each line of this file is the JSON of one reported step."""
 
 import io
 import json

@@ -40,10 +40,10 @@ class Monitor:
           total: total number of steps.
           batch: clips per step.
           every: number of samples between two lines of metrics.
-          stop_above: maximum mean loss over `every` samples. If the mean loss is larger, DivergedError is raised.
+          stop_above: maximum mean loss over `every` samples. A larger mean loss raises DivergedError.
         """
         self.writer, self.batch, self.every, self.stop_above = writer, batch, every, stop_above
-        self.last: dict[str, float] = {}  # the last line of metrics that was written
+        self.last: dict[str, float] = {}  # the metrics in the last line that was written
         self._pending: tuple[int, Batch, Metrics, dict[str, float]] | None = None
         self._interval: list[dict[str, float]] = []
         self.restart_clock()

@@ -41,8 +41,8 @@ class Parallel:
     call `state, metrics = step(state, parallel.shard(batch))` for each batch. The old state is donated: its buffers are invalid
     afterwards.
 
-    kind: "pmap", "jit", or "", which selects pmap for one process and jit for several processes. With several processes, jit
-      avoids a round trip to the host that pmap makes.
+    kind: "pmap" or "jit"; "" selects pmap for one process and jit for several. With several processes, jit avoids a
+      round trip to the host that pmap makes.
     batch_size: clips per step, on all devices together.
     devices: the devices to use. None means all devices. With jit, the devices of a topology description can be given
       for ahead-of-time compilation.
@@ -71,11 +71,11 @@ class Parallel:
         self.state_sharding = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
-        """Copies arrays, which must be the same in every process, to all devices. The original arrays stay valid."""
+        """Copies arrays to all devices. The arrays must be the same in every process. They stay valid."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.state_sharding, np.array(x)), tree)
 
     def shard(self, batch: Batch) -> Batch:
-        """Moves this process's part of a batch, `[local_batch_size, ...]` on the host, to its devices for the compiled step."""
+        """Prepares this process's part of a batch, `[local_batch_size, ...]` on the host, for the compiled step."""
         if self.kind == "pmap":
             return jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)

@@ -90,8 +90,8 @@ def learning_rate_schedule(
 def hardest_share_schedule(share: float, start: int, end: int) -> optax.Schedule | None:
     """Returns the schedule for the fraction of each frame's pixels that the loss uses.
 
-    The fraction is 1 until step `start` and then decreases linearly to `share` at step `end`. If `share` is 1, returns None,
-    which means all pixels. STCN uses a share of 0.15, a start at step 20,000 and an end at step 70,000.
+    The fraction is 1 until step `start` and then decreases linearly to `share` at step `end`. If `share` is 1, returns None:
+    the loss then uses all pixels. STCN uses a share of 0.15, a start at step 20,000 and an end at step 70,000.
 
     Raises:
       ConfigError: the share is outside (0, 1], or the end is not after the start.

@@ -50,7 +50,7 @@ def _one_of(names: tuple[str, ...]) -> Rule:
 
 
 def _several(rule: Rule, count: int | None = None) -> Rule:
-    """Returns the rule for a tuple or list of `count` values that satisfy `rule`. None means any number of values."""
+    """Returns the rule for a tuple or list of values that satisfy `rule`. `count` is the required length, if any."""
     words = f"a tuple of {count} values, each {rule[1]}" if count else f"a tuple of values, each {rule[1]}"
 
     def fits(value: Any) -> bool:
@@ -60,7 +60,7 @@ def _several(rule: Rule, count: int | None = None) -> Rule:
 
 
 def _ordered(rule: Rule) -> Rule:
-    """Returns the rule for a pair of values that satisfy `rule`. The second must be at least as large as the first."""
+    """Returns the rule for a pair of values that satisfy `rule`. The second value must be at least as large as the first."""
     pair = _several(rule, 2)[0]
     return lambda value: pair(value) and value[0] <= value[1], f"two values in ascending order, each {rule[1]}"
 

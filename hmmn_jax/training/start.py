@@ -62,7 +62,7 @@ def starting_state(
     if (state := restore_latest(workdir, like)) is not None:
         return state, f"step {int(state.step)} of this workdir"
 
-    # 2. The last state of a run in another workdir, from which this run continues with its own config.
+    # 2. The last state of a run in another workdir. This run continues from that state with its own config.
     if config.resume:
         other = absolute(user_path(config.resume, buckets=True))
         _require_same_model(other, load_config(other), model)

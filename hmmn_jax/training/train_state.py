@@ -1,4 +1,4 @@
-"""Defines the state of training between steps, which is also the content of a checkpoint."""
+"""Defines the training state. Checkpoints contain this state."""
 
 from typing import Any
 

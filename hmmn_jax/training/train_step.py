@@ -4,7 +4,7 @@ A batch is a dict that contains b clips of T frames:
   frames: uint8 RGB `[b,T,H,W,3]`.
   masks: uint8 ids `[b,T,H,W]`, where 0 is the background.
   valid: bool `[b,o]`, whether each of the ids 1..o is an object (True) or padding (False).
-  sample: integer `[b]`, the index of each sample in the whole run, which seeds the random numbers of the sample.
+  sample: integer `[b]`, the index of each sample in the whole run. The index seeds the random numbers of the sample.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,12 +39,12 @@ def make_train_step(
     loss: Loss = frame_cross_entropy,
     slots: Sequence[int] = (),
 ) -> TrainStep:
-    """Makes the step, which computes the gradients of the mean loss over the whole batch and updates the parameters.
+    """Makes a step that updates the parameters with the gradients of the mean loss over the whole batch.
 
     Args:
       config: config of the model. `dtype` is the compute dtype; `remat` saves memory but takes more time.
-      optimizer: the optimizer; see `make_optimizer`. The optimizer receives gradients averaged over devices, so clipping
-        applies to the gradients of the whole batch.
+      optimizer: see `make_optimizer`. Gradients are averaged over devices before clipping, so clipping applies to the whole
+        batch.
       learning_rate: the schedule of the optimizer, used only for the metrics.
       seed: seed for the dropout of fine memories.
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
@@ -151,7 +151,7 @@ def _in_slots(function: Callable[[Batch], Any], batch: Batch, slots: Sequence[in
 
 
 def _mean_over_parts(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
-    """Returns the mean of `function` over equal parts of a batch, which are processed one after the other."""
+    """Returns the mean of `function` over equal parts of a batch, and processes the parts one after the other."""
     if parts == 1:
         return function(batch)
     size = batch["sample"].shape[0]

@@ -1,4 +1,4 @@
-"""Records which files a run wrote to its workdir. Only recorded files may be replaced or deleted.
+"""Records which files a run wrote to its workdir. The run may replace or delete only recorded files.
 
 `WORKDIR/record` contains the lock (see `hmmn_jax.io.guard`) and the records of files that the run wrote. `run.json` is the
 record of `config.json` and is written first. `checkpoints/STEP.json` is the record of a checkpoint, and `pictures/...` contains
@@ -52,7 +52,7 @@ def is_begun(workdir: AnyPath) -> bool:
 def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
     """Creates a workdir and locks it for this run.
 
-    With several processes, only the first process creates and locks the workdir, and the other processes yield None.
+    With several processes, only the first process creates and locks the workdir. In the others, the context is None.
 
     Args:
       workdir: workdir of the run.

@@ -22,8 +22,8 @@ from hmmn_jax.training.metrics import METRICS_FILE, parse_line, read_lines
 from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.workdir import publish
 
-# `Board` imports tensorboardX only when a run opens its files, after other errors have been reported. Importing tensorboardX
-# takes seconds if PyTorch is installed, because tensorboardX imports PyTorch.
+# `Board` imports tensorboardX only when a run opens its files, after other errors have been reported. This import takes seconds
+# if PyTorch is installed, because tensorboardX then imports PyTorch.
 if importlib.util.find_spec("tensorboardX") is None:
     raise ModuleNotFoundError("No module named 'tensorboardX'", name="tensorboardX")
 
@@ -31,7 +31,7 @@ if importlib.util.find_spec("tensorboardX") is None:
 class Writer:
     """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` to a workdir and calls hooks, in the first process only.
 
-    A writer is a context manager whose methods raise DataError if writing fails. If the workdir is in a bucket, metrics are
+    A writer is a context manager. Its methods raise DataError if writing fails. If the workdir is in a bucket, metrics are
     uploaded every 30 seconds and by `flush`.
     """
 
@@ -112,6 +112,6 @@ def _drop_later(workdir: AnyPath, first_step: int) -> bytes:
 
 
 def _comes_again(line: bytes, first_step: int) -> bool:
-    """Returns True if a line has the format that `scalars` writes and the step of the line is after `first_step`."""
+    """Returns whether a line has the format that `scalars` writes, and its step is after `first_step`."""
     found = parse_line(line)
     return found is not None and found["step"] > first_step and all(type(value) in (int, float) for value in found.values())

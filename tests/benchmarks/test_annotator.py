@@ -82,7 +82,7 @@ def test_the_command_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(annotator, "DEMO_CLIP", root)
     monkeypatch.setattr(annotator, "load_checkpoint", lambda name: ())
     monkeypatch.setattr(annotator, "Segmenter", lambda **_: made.append(1) or Stub())
-    monkeypatch.setattr(annotator_tables, "FALL", -1)  # lists each round as a decrease of J&F, and saves a picture
+    monkeypatch.setattr(annotator_tables, "FALL", -1)  # lists every round as a decrease of J&F, so a picture is saved
     command = ["annotator.py", "--out", str(tmp_path / "out"), "--rounds", "1", "--size", "32"]
     for more, count in (([], 1), (["--data", str(root), "pond", "--policies", "worst", "random"], 2 * 6)):
         monkeypatch.setattr(sys, "argv", [*command, *more])

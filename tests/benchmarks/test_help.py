@@ -33,7 +33,7 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("tensorflow", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_benchmark_explains_itself(tmp_path, tensorflow):
-    """Runs all files in one process. A stub replaces `libtpu`, the TPU compiler, which takes a long time to install."""
+    """Runs all files in one process. A stub replaces `libtpu`, because installing this TPU compiler takes a long time."""
     (tmp_path / "stub/libtpu").mkdir(parents=True)
     (tmp_path / "stub/libtpu/__init__.py").touch()
     files = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if (path.stem in NEED_TENSORFLOW) == tensorflow]

@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def chromium():
-    """Starts the Chromium or Chrome that is installed on the system, for all tests, and yields it."""
+    """Starts the installed Chromium or Chrome once for all tests, and yields the browser."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "no Chromium: apt-get install chromium (on GitHub's machines there is google-chrome)"
     with sync_playwright() as playwright:

@@ -22,7 +22,7 @@ class Driver:
         self.ready()
 
     def ready(self):
-        """Waits until the page has started. Call it after each reload."""
+        """Waits until the page has started. Call this method after each reload."""
         self.page.wait_for_selector("body[data-ready]")
         self.page.evaluate("import('/static/main.js').then(({ app }) => { window.app = app; })")
         self.project = self.page.evaluate("app.model.project")
@@ -67,7 +67,7 @@ class Driver:
         return np.frombuffer(answer.body(), dtype).reshape(self.project["height"], self.project["width"])
 
     def own_mask(self, t):
-        """Returns the mask `[h,w]` of frame `t` in the page, which may not be saved yet."""
+        """Returns the mask `[h,w]` of frame `t` in the page. The server may not have saved this mask yet."""
         ids = self.page.evaluate("t => [...app.masks.at(t).ids]", t)
         return np.array(ids).reshape(self.project["height"], self.project["width"])
 

@@ -11,7 +11,7 @@ from tests.session.stub import Stub
 
 
 def film(folder, count=8, height=48, width=64, seed=0):
-    """Writes a folder of frames, and returns them as `uint8 [t,h,w,3]`. They show a smooth moving pattern with some noise."""
+    """Writes a folder of frames, and returns them as `uint8 [t,h,w,3]`. The frames show a moving pattern with noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     frames = []

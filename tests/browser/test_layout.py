@@ -88,7 +88,7 @@ def test_the_keyboard_alone(open_film):
     expected = oracle.paint_stroke(np.zeros((48, 64), np.uint8), path, 15, 1)
     np.testing.assert_array_equal(tab.mask(0), expected)
 
-    keys.press("a")  # adds object 2, which is drawn as a polygon
+    keys.press("a")  # adds object 2, for the polygon
     tab.wait("app.model.object === 2")
     keys.press("l")
     keys.press("Shift+ArrowLeft")
@@ -133,7 +133,7 @@ def test_every_key_of_the_sheet_is_there_once(open_film):
 
 
 def test_timeline(open_film):
-    """A click selects a frame, the keys I and O set the range of a run, and the timeline shows the states of frames."""
+    """A click selects a frame. The keys I and O set the range of a run. The timeline shows the state of each frame."""
     tab = open_film()
     box = tab.page.locator("#track").bounding_box()
     step = box["width"] / 8

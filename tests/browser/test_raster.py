@@ -111,7 +111,7 @@ def test_a_fill_of_its_own_object_changes_nothing(page):
 
 
 def test_undo_and_redo_walk_through_the_states(page):
-    """Applies random changes, undos and redos to two frames. The expected masks are lists of complete masks."""
+    """Applies random changes, undos and redos to two frames. Compares each state with a complete copy of the mask."""
     rng = np.random.default_rng(0)
     steps, expected = [], []
     states = {t: [[0] * 30] for t in (0, 1)}

@@ -150,7 +150,7 @@ def test_kill_during_a_job(visit, tmp_path):
         other = visit(url, context=tab.page.context)
         np.testing.assert_array_equal(other.own_mask(0), painted)
         assert re.fullmatch("aff*m+", other.states())
-        # The first tab reconnects. Its masks are from the killed server, so the page asks which mask to keep.
+        # The first tab reconnects. Its masks are from the killed server, so this tab asks which mask to keep.
         tab.page.wait_for_selector("#question[open]")
         tab.page.click("#question button[value=mine]")
         tab.saved()

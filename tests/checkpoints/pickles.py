@@ -33,7 +33,7 @@ class Name(str):
 def dumps(value, protocol=2):
     """Returns the pickle opcodes of a value, without header and end.
 
-    The value may contain str, int, bool, None, tuple, dict, the three classes above, and bytes, which are opcodes.
+    The value may contain str, int, bool, None, tuple, dict and the three classes above. Bytes are copied as opcodes.
     """
     match value:
         case Name():
@@ -74,7 +74,7 @@ def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="a
 
 
 def refusal(path):
-    """Returns the error message for `path`, which must be one line that contains the path."""
+    """Returns the error message for `path`. Asserts that the message is one line and contains the path."""
     with pytest.raises(CheckpointError) as caught:
         read_torch_file(path)
     message = str(caught.value)

@@ -77,7 +77,7 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, saved):
-    """Returns a workdir as older versions wrote it, without records. All values in a checkpoint equal its step."""
+    """Returns a workdir as older versions wrote it, without records. All values in a checkpoint are its step number."""
     work = tmp_path_factory.mktemp("run") / "work"
     for step in (2, 10):
         tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())

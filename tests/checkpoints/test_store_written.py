@@ -21,7 +21,7 @@ from tests.small import SMALL, variables
 
 
 def failure(path):
-    """Returns the error message of a failed save, which must be one line that contains the path."""
+    """Returns the error message of a failed save. Asserts that the message is one line and contains the path."""
     with pytest.raises(CheckpointError) as caught:
         save_checkpoint(path, variables(), SMALL)
     message = str(caught.value)

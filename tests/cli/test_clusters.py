@@ -34,7 +34,7 @@ def test_processes_that_would_run_alone_are_rejected(environ, message):
     "environ",
     [
         {},
-        {"SLURM_NTASKS": "8"},  # in the script of sbatch, srun has not started any tasks
+        {"SLURM_NTASKS": "8"},  # in an sbatch script, before srun starts any tasks
         SLURM | {"SLURM_STEP_NUM_TASKS": "1"},
         {"TPU_WORKER_HOSTNAMES": "localhost"},
     ],

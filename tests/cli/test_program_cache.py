@@ -1,4 +1,4 @@
-"""Tests the cache of compiled programs. Programs of other users are never executed."""
+"""Tests the cache of compiled programs. Programs that other users compiled are never executed."""
 
 import os
 import time
@@ -35,7 +35,7 @@ def programs(folder):
 
 
 def compile_once():
-    """Runs a small program, which is compiled or read from the cache. Returns the result, a float."""
+    """Runs a small program. JAX compiles the program, or reads it from the cache. Returns the result, a float."""
     jax.clear_caches()
     compilation_cache.reset_cache()
     return float(jax.jit(lambda x: (3 * x + 1).sum())(jnp.arange(5.0)))

@@ -50,7 +50,7 @@ def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.n
 
 
 class MadeSource:
-    """A data source in memory. Its videos show discs, each in the colour of its id."""
+    """A data source in memory. Its videos show one disc per object, in the colour of the object."""
 
     def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=(), orientations=(1,)):
         self.name, self.size = name, size

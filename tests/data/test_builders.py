@@ -52,7 +52,7 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
 
     test_session.__test__ = False
 
-    def test_registered(self):  # the original test imports all builders of TFDS, which is slow
+    def test_registered(self):  # the original test is slow: it imports all builders of TFDS
         assert self.builder.name == type(self).__name__.removeprefix("Test").lower()
 
 
@@ -180,4 +180,4 @@ def test_order_holds_where_records_go_through_buckets(tmp_path, monkeypatch):
     for record in range(60):
         path = root / "JPEGImages/480p" / "ab"[record // 30] / f"{record % 30:05d}.jpg"
         assert source.fetch([record])[0][0] == path.read_bytes()
-    assert len(used) > 50  # TFDS sorts each bucket in memory, and a single bucket would hold all records
+    assert len(used) > 50  # records are spread over buckets; TFDS sorts each bucket in memory

@@ -1,4 +1,4 @@
-"""Tests building data sets from videos of users, and the fields of the build configs."""
+"""Tests building data sets from a user's own videos, and the fields of the build configs."""
 
 import shutil
 

@@ -103,7 +103,7 @@ def test_images_are_decoded_in_place_at_the_size_that_is_needed(shrink, divisor)
 
 @pytest.mark.parametrize("divisor", [1, 2, 8])
 def test_windows_of_images_of_all_orientations_are_upright(divisor):
-    """Compares pixels and positions with a crop of the whole image, which Pillow rotates upright."""
+    """Compares pixels and positions with a crop of the whole image that Pillow has rotated upright."""
     rng = np.random.default_rng(divisor)
     for orientation in (*range(1, 9), *range(1, 9)):
         height, width = rng.integers(9, 70, 2).tolist()

@@ -39,7 +39,7 @@ def clips_of(config, count=10):
 
 
 def overlap(batch, fill):
-    """Returns the minimum IoU, over all clips, frames and objects, of a mask and the region with the colour of its object."""
+    """Returns the minimum IoU of a mask and the region with its object's colour, over all clips, frames and objects."""
     worst = 1.0
     table = made.colour_of(np.arange(5)).astype(int)
     for frames, masks, valid in zip(batch["frames"], batch["masks"], batch["valid"], strict=True):

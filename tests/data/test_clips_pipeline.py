@@ -64,7 +64,7 @@ def print_digests_at_1000():
 def test_a_sample_is_a_function_of_its_number_alone():
     reference = list(make_batches(mixture(), batch=BATCH, first_step=999, steps=3))
     assert reference[1]["sample"].tolist() == list(range(8000, 8008))
-    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # 1 frame of a still or 3 of a video
+    assert {len(set(numbers)) for numbers in reference[1]["numbers"].tolist()} == {1, 3}  # 1 frame per still, 3 per video
 
     alone = mixture()
     alone.workers = 1
@@ -121,7 +121,7 @@ def test_another_seed_gives_other_clips():
 def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
-    config.min_area = 150  # rejects many first draws, because their objects are too small
+    config.min_area = 150  # in many first draws, all objects are too small
     with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 videos contain at least 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:

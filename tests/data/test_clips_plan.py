@@ -131,7 +131,7 @@ def test_twins_are_one_object_pasted_twice():
 
 
 def test_longer_clips():
-    """Clips of five frames have four independent gaps. A still is used for all frames, and shorter videos are skipped."""
+    """Clips of five frames have four independent gaps. A still provides all frames. Shorter videos are skipped."""
     config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
     config.frames, config.max_skip = 5, ((0, 2),)
     sources = [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4, frames=20)]

@@ -12,7 +12,7 @@ from hmmn_jax.errors import DataError
 
 
 def small_index() -> Index:
-    """Video a has 3 frames, and its object 2 starts on the second frame. Video b has 2 frames and one mask of 0 and 255."""
+    """Video a has 3 frames. Its object 2 first appears in the second frame. Video b has 2 frames and one mask of 0 and 255."""
     return Index(
         videos=np.array(["a", "b"]),
         starts=np.array([0, 3, 5]),

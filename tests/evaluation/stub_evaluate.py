@@ -3,7 +3,7 @@
 python -m tests.evaluation.stub_evaluate FAULT --config configs/evaluate/custom.py --data ROOT --output RUN ...
 
 FAULT is none, step or clip. With step and clip, the segmenter raises an error in the second video of this process, after the
-first segmented frame. With step, the error is unexpected. With clip, the error concerns only this video. The time of the error
+first segmented frame. With step, the error is unexpected. With clip, the error affects only this video. The time of the error
 is written to the file named by the environment variable FAULT_FILE. The environment variable SECONDS contains the number of
 seconds per frame.
 """

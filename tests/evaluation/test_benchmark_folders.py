@@ -58,7 +58,7 @@ def test_mose2(tmp_path):
         same(mose2.object_figures(found), golden[f"{v}_scores"])
     calm = golden["calm"].tolist()
     same([*mose2.total([scores[v] for v in calm]).values()], golden["total_calm"])
-    # The server would score these mistakes without an error message.
+    # The server would score results with these mistakes without an error message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
     assert lost == {"00005"} and "The server would use 00015.png as 00010.png" in wrong["shifted"]
@@ -149,7 +149,7 @@ def test_what_is_given(tmp_path):
     walk = first_of(read("lvos_val", tmp_path / "lvos_val")[0])["walk"]
     given = walk.read_given(*walk.size)
     assert {t: np.unique(ids).tolist() for t, ids in given.items()} == {0: [0, 3, 4], 2: [0, 9]}
-    assert len(walk.sources) == 8 + 2  # frames and given masks, because the result depends on no other file
+    assert len(walk.sources) == 8 + 2  # 8 frames and 2 given masks; the result depends on no other files
     crowd = first_of(read("mose2_val", tmp_path / "mose2_val")[0])["crowd"]
     assert {t: np.unique(ids).tolist() for t, ids in crowd.read_given(*crowd.size).items()} == {0: [0, 2, 7, 255]}
     crowd = first_of(read("mose1_val", tmp_path / "mose1_val")[0])["crowd"]

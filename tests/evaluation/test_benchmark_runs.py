@@ -95,7 +95,8 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     assert "Metrics of the benchmark" in page and "The values are in percent." in page and page.count('class="away" d="M') == 2
     absent = "The object is absent from the annotation of 2 frame(s). The object disappears at frame 00002."
     assert f"{absent} The object returns at frame 00004." in page
-    # Object 7 is hidden on the first scored frame, which is not a disappearance. It is visible on the other scored frames.
+    # Object 7 is hidden on the first scored frame and visible on the other scored frames. An absence that starts on the first
+    # scored frame is not a disappearance.
     assert "The object is absent from the annotation of 1 frame(s). The object returns at frame 00002." in page
     assert page.count('class="back" d="M') == 2 and "A bar at the bottom marks the frames after the object returns." in page
     assert "Metrics of the benchmark by video" in page and page.count("J&amp;dotF_d") >= 2
@@ -218,7 +219,7 @@ def test_categories_of_youtube_vos(tmp_path):
 
 
 def test_burst(roots, tmp_path):
-    """The JSON result contains overlapping tracks. pycocotools decodes their masks, which must equal those in the PNGs."""
+    """The JSON result contains overlapping tracks. Its masks, decoded by pycocotools, must equal those in the PNGs."""
     done = run(roots, tmp_path, "burst_val", Still())
     assert done.code == 0 and "2 sequences for the server were written to" in done.out, done.err
     keys = ("AVA.clip_0", "YFCC100M.v_1")

@@ -1,4 +1,4 @@
-"""Tests `kill -9`, Ctrl-C and SIGTERM during an evaluation. Runs can be resumed, and files of users do not change."""
+"""Tests `kill -9`, Ctrl-C and SIGTERM during an evaluation. Runs can be resumed, and user files do not change."""
 
 import random
 import shutil

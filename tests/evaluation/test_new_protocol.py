@@ -1,4 +1,4 @@
-"""Tests a protocol that is defined in this file. Its objects may overlap, have separate folders, and start on any frame."""
+"""Tests a protocol that is defined in this file: objects may overlap, have separate folders, and start on any frame."""
 
 import csv
 import zipfile
@@ -202,7 +202,7 @@ def test_ids_beyond_255():
 
 
 def test_255_is_an_id_next_to_greater_ones(tmp_path):
-    """255 is an ordinary id because the video also has the id 300, although two of its annotations have no id above 255."""
+    """In a video with the id 300, 255 is an ordinary id, even in the two annotations that have no id above 255."""
     frames, _ = discs(4, HEIGHT, WIDTH)
     save_frames(tmp_path / "in/JPEGImages/v", frames)
     (tmp_path / "in/Annotations/v").mkdir(parents=True)

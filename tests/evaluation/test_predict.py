@@ -25,7 +25,7 @@ HEIGHT, WIDTH, FRAMES = 32, 48, 5
 
 
 class Parrot(Segmenter):
-    """A stub segmenter that returns known masks. Tests compare written masks with them."""
+    """A stub segmenter that returns known masks. Tests compare the written masks with the known ones."""
 
     def __init__(self, masks):
         self.masks, self.runs = masks, 0
@@ -54,7 +54,7 @@ def predict(segmenter, clips, outputs):
 
 
 def failure(segmenter, clip, outputs):
-    """Runs `predict` with one clip, asserts that it fails, and returns the error."""
+    """Runs `predict` with one clip, asserts that the clip fails, and returns the error."""
     _, failures = attempt(segmenter, [clip], outputs)
     assert list(failures) == [clip.name]
     return failures[clip.name]
@@ -164,7 +164,7 @@ def test_a_full_disk_is_reported_and_the_others_continue(clip, tmp_path, monkeyp
     replace = os.replace
 
     def full(source, target):
-        # Compares whole path components, because the names of temporary folders may contain these letters.
+        # Compare whole path components, because the name of a temporary folder may contain "bee" or "masks".
         if {"bee", "masks"} <= set(Path(target).parts):
             raise OSError(errno.ENOSPC, "No space left on device")
         return replace(source, target)
@@ -176,7 +176,7 @@ def test_a_full_disk_is_reported_and_the_others_continue(clip, tmp_path, monkeyp
     assert sorted(path.name for path in (tmp_path / "run" / "masks").iterdir()) == ["ant", "cow"]
     monkeypatch.undo()
     parrot = Parrot(masks)
-    predict(parrot, clips, Outputs(tmp_path / "run"))  # with free space, segments only the missing clip
+    predict(parrot, clips, Outputs(tmp_path / "run"))  # space is free again, so only the missing clip is segmented
     assert parrot.runs == 1 and len(files(tmp_path / "run")) == 3 * FRAMES
 
 

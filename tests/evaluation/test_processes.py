@@ -1,4 +1,4 @@
-"""Tests the behaviour of two processes of `evaluate.py` if one of them fails. The segmenter is a stub."""
+"""Tests how two processes of `evaluate.py` behave when one of them fails. The segmenter is a stub."""
 
 import os
 import re
@@ -94,7 +94,7 @@ def assert_whole_after_resuming(data, output):
 
 
 def test_two_processes_share_the_videos_and_one_fails(data, tmp_path, run):
-    """The second video of process 1, d, fails. Both processes report the error, and all other videos are scored."""
+    """Video d, the second of process 1, fails. Both processes report the error, and all other videos are scored."""
     run.begin_both(data / "in", tmp_path / "run", 1, "clip")
     run.wait()
     text = "1 video(s) failed, and the other 7 are complete. Fix the problems and run the command again."

@@ -1,4 +1,4 @@
-"""Tests evaluations from the data folder of a benchmark to the archive for its server. The segmenter repeats given masks."""
+"""Tests whole evaluations, from a benchmark's data folder to the archive for its server. The segmenter repeats given masks."""
 
 import json
 import zipfile
@@ -54,7 +54,7 @@ def test_davis_testdev(tmp_path):
 
 @pytest.mark.parametrize("all_frames", [True, False])
 def test_youtube_vos(tmp_path, all_frames):
-    """Object 7 starts in the second annotation, in which object 2 is ignored. Only masks of frames in meta.json are written."""
+    """From the second annotation, only the new object 7 is given. Only masks of frames in meta.json are written."""
     root = youtube_vos(tmp_path, {"v": [[2], [2, 7], None], "u": [[5], None]}, split="valid", all_frames=all_frames)
     names, failures, given = evaluate(youtube_vos_2019.get_config(), root, tmp_path / "run")
     assert names == ["Annotations/u/00000.png", "Annotations/v/00000.png", "Annotations/v/00005.png"] and failures == {}

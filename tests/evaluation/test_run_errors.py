@@ -1,4 +1,4 @@
-"""Tests errors of evaluations that are caused by videos, masks, folders, settings and flags."""
+"""Tests evaluation errors that are caused by videos, masks, folders, settings and flags."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_no_video_at_all(tmp_path):
 
 
 def youtube_vos_folder(root, objects):
-    """Writes a YouTube-VOS folder with one video. `objects` lists the frames of its object in meta.json."""
+    """Writes a YouTube-VOS folder with one video. `objects` is the list of frames in meta.json for the only object."""
     frames, masks = discs(3)
     save_video(root / "valid", "v", frames, {0: masks[0]})
     (root / "valid/meta.json").write_text(json.dumps({"videos": {"v": {"objects": {"1": {"frames": objects}}}}}))
@@ -170,7 +170,7 @@ def test_a_config_of_something_else_and_fields_of_other_types(tmp_path):
         ({"data": "x", "mask": "m", "output": "r"}, "--mask needs --frames"),
         ({"data": "x", "output": "r", "checkpoint": None}, "--checkpoint is missing"),
         ({"data": "x"}, "--output is missing"),
-        # pathlib changes gs://b/run to gs:/b/run, which was a local folder in version 0.1.
+        # pathlib changes gs://b/run to gs:/b/run. Version 0.1 used this path as a local folder.
         ({"data": "x", "output": "gs:/b/run"}, "Pass gs://b/run"),
         ({"data": "x", "score": "nowhere"}, "nowhere is not an existing folder"),
         ({"frames": "x", "mask": "m", "score": "p"}, "--score reads existing masks"),

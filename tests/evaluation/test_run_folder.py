@@ -35,7 +35,7 @@ def test_the_same_may_continue_and_nothing_else(tmp_path):
              "submission.zip", "run.json", "record/", "record"],
 )  # fmt: skip
 def test_results_without_a_record_do_not_change(tmp_path, name):
-    """Older versions wrote `scores`, and wrote `run.json` outside of `record`."""
+    """Older versions wrote a folder `scores`, and wrote `run.json` outside of the folder `record`."""
     path = tmp_path / name
     if name.endswith("/"):
         path.mkdir()

@@ -24,7 +24,7 @@ from tests.evaluation.harness import (
 
 
 class TestScores:
-    """In videos of users, each annotated id is scored from the frame after its first frame to the last frame."""
+    """In a user's own videos, each annotated id is scored from the frame after its first frame to the last frame."""
 
     def figures(self, run):
         with open(run / "per_frame.csv", newline="") as file:

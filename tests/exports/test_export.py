@@ -42,7 +42,7 @@ SOFT = np.clip(np.linspace(-0.2, 1.2, WIDTH, dtype=np.float32), 0, 1) * np.ones(
 
 
 def find(t, soft=()):
-    """Returns the result of a frame. Object 2 has probabilities in the frames `soft`; object 7 never has probabilities."""
+    """Returns the result of a frame. Only object 2 has probabilities, and only in the frames `soft`."""
     if t not in MASKS:
         return None
     probs = np.stack([1 - SOFT, SOFT]) if t in soft else None

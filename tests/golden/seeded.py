@@ -1,4 +1,4 @@
-"""Generates a substitute for the released checkpoint, in which the name and shape of each tensor determine its values.
+"""Generates a substitute for the released checkpoint. The name and shape of each tensor determine its values.
 
 Therefore, no weights have to be stored. Names, shapes and layouts (OIHW) are those of the official PyTorch state dict.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the tensor with an official name, without the prefix `module.`. All tensors except counters are float32."""
+    """Returns the tensor for an official name without the prefix `module.`. All tensors except counters are float32."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":
@@ -23,7 +23,7 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return (0.1 * rng.standard_normal(shape)).astype(np.float32)
     if leaf == "running_var":
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    if leaf == "weight" and len(shape) == 1:  # BatchNorm scale, which is smaller in the last BatchNorm of a block
+    if leaf == "weight" and len(shape) == 1:  # scale of BatchNorm; smaller in the last BatchNorm of a block
         low, high = (0.2, 0.4) if ".bn3." in name else (0.5, 1.0)
         return rng.uniform(low, high, shape).astype(np.float32)
     if leaf == "weight":

@@ -39,7 +39,7 @@ def snapshot(root: Path) -> dict[str, bytes | str]:
 
 
 def recorded(output: Path) -> dict[str, list[str]]:
-    """Returns the digests of the files in all records of an output folder, by path."""
+    """Returns a dict from paths to digests, for all files in the records of an output folder."""
     paths = (output / "record").rglob("*.json") if (output / "record").is_dir() else ()
     records = [Record.load(output, path) for path in paths if path.name != "run.json" and '"files"' in path.read_text()]
     return {str(output / name): digests for record in records for name, digests in record.files.items()}
@@ -48,8 +48,8 @@ def recorded(output: Path) -> dict[str, list[str]]:
 def check(done: Outcome, before: dict, root: Path, output: Path) -> None:
     """Checks the invariants of a run.
 
-    The exit code is 0, 1 or 2. Errors are reported in messages of `evaluate.py`, without a traceback. Existing files do not
-    change, unless the record of the run contains them. New files are in the record. No incomplete files are left.
+    The exit code is 0, 1 or 2. Errors are reported as messages that start with `evaluate.py: `, without a traceback. Existing
+    files do not change unless they are in the record of the run. New files are in the record. No incomplete files are left.
     """
     event(f"exit code {done.code}")
     assert done.code in (0, 1, 2), done

@@ -49,7 +49,7 @@ def images(draw) -> bytes:
 def masks(draw) -> bytes:
     """Generates mask files with arbitrary ids: indexed with various palettes, grey, 1-bit, colour or 16-bit.
 
-    Some files are smooth, noisy or damaged, and are not valid masks.
+    Some files are not valid masks: they are smoothed, noisy or damaged.
     """
     ids = MASKS[draw(st.integers(0, 3))]
     ids = np.asarray(draw(st.lists(st.integers(0, 255), min_size=3, max_size=3)), np.uint8)[ids]

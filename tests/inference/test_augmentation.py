@@ -1,4 +1,4 @@
-"""Tests test-time augmentation, mostly with a stub whose results are known, and once with a network."""
+"""Tests test-time augmentation, mostly with a stub that returns known results, and once with a network."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uin
 
 
 class Known(Segmenter):
-    """A stub with known probabilities, which stores the frames that it receives.
+    """A stub that returns known probabilities and stores the frames that it receives.
 
     The probability of each object is `answer(frame, id)`, `[h,w]`. The background has the remaining probability.
     """

@@ -36,7 +36,7 @@ def test_two_videos_can_be_interleaved():
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_state_can_be_saved_and_taken_up_again(after):
     (frames, mask, expected), _ = plain()
-    with untyped():  # a saved state has NumPy arrays, which the type checks reject
+    with untyped():  # the type checks reject the NumPy arrays of a saved state
         state = make().init(frames[0], mask)
         for t in range(1, after + 1):
             state, _ = make().step(state, frames[t])
@@ -59,12 +59,12 @@ def test_a_step_leaves_its_state_usable_unless_reported_to_donate():
     _, result = segmenter.step(again, frames[4], donate=True)
     assert_same([result], [expected[3]])
     assert all(buffer.is_deleted() for buffer in buffers)
-    _, result = segmenter.step(state, frames[4])  # this state has other buffers, which were not donated
+    _, result = segmenter.step(state, frames[4])  # the buffers of `state` were not donated
     assert_same([result], [expected[3]])
 
 
 def test_a_frame_may_be_encoded_before(monkeypatch):
-    """Results with `query` are bit-identical. With its cache, a session encodes each frame once for both directions."""
+    """Results with and without `query` are bit-identical. With a cache, sessions encode each frame once for both directions."""
     (frames, mask, expected), _ = plain()
     segmenter = make()
     state = segmenter.init(frames[0], mask)
@@ -209,10 +209,11 @@ def test_equal_blocks_of_both_encoders_are_compiled_once():
     programs.layers_donating.clear_cache()
     frames = video(2, 64, 80)
     segmenter.step(segmenter.init(frames[0], rectangles((1,), 64, 80)), frames[1])
-    # The max-pooling of each encoder, the first block of each stage, keys and values (all keys and the stride-16 value are
-    # shared), the query's contributions to the decoder at three strides, and the decoder's inputs at three strides.
+    # Programs without donation: the max-pooling of each encoder, the first block of each stage, keys and values (all keys and
+    # the stride-16 value are shared), the query's contributions to the decoder at three strides, and the decoder's inputs at
+    # three strides.
     assert programs.layers._cache_size() == 5 + 6 + 3 + 3
-    # The other blocks of the second and of the third stage, and at each of the decoder's strides, a block and a sum.
+    # Programs with donation: the other blocks of the second and third stages, and the decoder's blocks and sums.
     assert programs.layers_donating._cache_size() == 2 + 3 + 2
 
 

@@ -1,6 +1,6 @@
 """Tests segmenters with fused programs, which are the default on accelerators.
 
-A frame takes three programs. Results equal those without fused programs. Several videos can be segmented at once.
+Each frame runs three programs. The results equal those without fused programs. Several videos can be segmented at once.
 """
 
 import jax

@@ -56,7 +56,7 @@ def literal(frames, masks, mem_every, max_memory_frames=None):
             previous = memorize(values, frames[t - 1], probs, channel)
             memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), *one["kept"], previous)
             centres = one["centres"]
-            if centres is not None:  # the zeros are for the previous frame, whose centres are not used
+            if centres is not None:  # the zeros are for the previous frame; its centres are not used
                 centres = jnp.concatenate([centres, jnp.zeros_like(centres[:, :, :1])], axis=2)
             out = apply("segment", values, frames[t][None], bank_of(memory, centres))
             p.append(jax.nn.sigmoid(out.logits[0, 1]))

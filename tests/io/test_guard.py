@@ -32,7 +32,7 @@ def hold(folder, **options):
 
 
 def leave(folder, age=0.0, **changes):
-    """Writes the owner file of another process, whose last heartbeat was `age` seconds ago."""
+    """Writes the owner file of another process. Its last heartbeat was `age` seconds ago."""
     path = owner_path(folder / "lock")
     path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
@@ -67,7 +67,7 @@ def test_a_second_process_is_rejected_until_the_first_is_killed(tmp_path):
 @pytest.mark.parametrize(
     "dead",
     [
-        {"age": 0.0},  # an owner on this machine, where the lock is free
+        {"age": 0.0},  # an owner on this machine; the lock is free
         {"age": 0.0, "host": "container"},  # this machine (same boot id) under another name
         {"age": 70.0, "host": "elsewhere", "boot": "other"},
         {"age": 70.0, "boot": "before"},  # this machine before a reboot

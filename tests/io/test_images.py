@@ -1,4 +1,4 @@
-"""Tests reading images and masks of many kinds, most of which are written with Pillow."""
+"""Tests reading images and masks of many kinds. Most of the files are written with Pillow."""
 
 import errno
 import os
@@ -249,7 +249,7 @@ def test_255_is_settled_for_a_whole_video():
 
 
 def grey_png(bits, values):
-    """Encodes one row of grey values with fewer than eight bits as a PNG. Pillow does not write 2-bit and 4-bit grey."""
+    """Encodes one row of grey values with fewer than eight bits as a PNG. Pillow cannot write 2-bit or 4-bit grey images."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

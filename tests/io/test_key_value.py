@@ -1,4 +1,4 @@
-"""Tests that only `key_value` uses private modules of JAX, and that these modules still have what `key_value` uses."""
+"""Tests that only `key_value` uses private modules of JAX, and that the names it uses still exist."""
 
 import socket
 import subprocess

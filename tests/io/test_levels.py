@@ -12,7 +12,7 @@ RESAMPLING = Image.Resampling
 
 
 def draw(*shapes, scale=1, height=64, width=96):
-    """Draws shapes, which are tuples (kind, box, value). The kind is the name of a method of `ImageDraw`."""
+    """Draws shapes, given as tuples (kind, box, value). The kind is the name of a method of `ImageDraw`."""
     image = Image.new("L", (width * scale, height * scale))
     pen = ImageDraw.Draw(image)
     for kind, box, value in shapes:
@@ -73,7 +73,7 @@ def lines(width):
 
 
 def ringed(ids):
-    """Adds a border of void (255), one pixel wide, around the objects."""
+    """Adds a one-pixel border of void (255) around the objects."""
     padded = np.pad(ids > 0, 1)
     near = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
     return np.where(near & (ids == 0), np.uint8(255), ids)

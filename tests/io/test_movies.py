@@ -130,7 +130,7 @@ class TestMp4:
             assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (bt709, bt709, bt709)
             planes = [frame.to_ndarray() for frame in movie.decode(stream)]
         assert len(planes) == 12 and planes[0].shape == (even[0] * 3 // 2, even[1])
-        # In BT.709 with limited range, Y' = 16 + 219/255 (0.2126 R + 0.7152 G + 0.0722 B), which is 89 for (30, 90, 200).
+        # In BT.709 with limited range, Y' = 16 + 219/255 (0.2126 R + 0.7152 G + 0.0722 B). For (30, 90, 200), Y' = 89.
         assert abs(int(planes[0][height - 4, width - 4]) - 89) <= 2
         decoded = np.stack(list(VideoFile(tmp_path / "a.mp4")))
         assert decoded.shape[1:3] == even and np.abs(decoded[:, :height, :width].astype(int) - frames).mean() < 4

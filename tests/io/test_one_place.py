@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# These folders are not checked, because they only handle local paths. They call functions of `os.path`, such as `isfile`, that
-# return False instead of raising an error.
+# These folders are not checked, because they only handle local paths. They call functions such as `os.path.isfile`, because
+# these return False instead of raising an error.
 NOT_YET = ("datasets",)
 MODULES = {"fcntl", "glob", "msvcrt", "shutil", "tempfile"}
 OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # members of `os` that all modules may use
@@ -41,7 +41,7 @@ EXCEPTIONS = {
 
 
 def found_in(source: str) -> set[str]:
-    """Returns the names of imports, attributes and calls in a module that are only allowed in `hmmn_jax/io`."""
+    """Returns the names of the imports, attributes and calls in a module that only `hmmn_jax/io` may use."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         match node:

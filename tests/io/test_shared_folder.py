@@ -11,7 +11,7 @@ from hmmn_jax.io.shared_folder import require_shared
 
 @pytest.mark.parametrize("boot", ["same", "other"])
 def test_a_folder_that_is_another_in_another_process(tmp_path, monkeypatch, boot):
-    """Process 1 has another folder with the same name, which is empty.
+    """Process 1 has another, empty folder with the same name.
 
     If process 1 runs on another machine, it first waits, because new files may appear late on a network drive.
     """

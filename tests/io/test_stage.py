@@ -1,4 +1,4 @@
-"""Tests local copies of inputs in buckets. Copies are complete and reused, and never replace the files of a user."""
+"""Tests local copies of inputs in buckets. Copies are complete and reused, and never replace a user's files."""
 
 import pytest
 

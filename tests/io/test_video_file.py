@@ -49,7 +49,7 @@ def write_film(path, frames, codec="libx264", options=None, pixel_format="yuv420
 
 
 def turn(path, a, b, c, d):
-    """Writes a display matrix, which rotates or mirrors the frames, into the header of an MP4 file."""
+    """Writes a display matrix into the header of an MP4 file. The matrix rotates or mirrors the frames."""
     content = bytearray(path.read_bytes())
     entries = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
     struct.pack_into(">9i", content, content.index(b"tkhd") + 44, *entries)
@@ -256,7 +256,7 @@ class TestVideoFile:
     def test_what_cannot_be_decoded(self, tmp_path, content):
         path = write_film(tmp_path / "a.mp4", greys(5))
         whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2] if content is None else content)  # half of an MP4 lacks the index at the end
+        path.write_bytes(whole[: len(whole) // 2] if content is None else content)  # an MP4 has its index at the end
         with pytest.raises(DataError) as caught:
             VideoFile(path)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)

@@ -20,7 +20,7 @@ def test_statistics_of_the_official_toolkit(case):
 
 
 def test_decay_beyond_255_frames():
-    """The official tool stores bin edges in 8 bits, so they overflow in long videos. Here they do not overflow.
+    """The official tool stores bin edges in 8 bits, so they overflow in long videos. This package has no such limit.
 
     With 1001 frames, the first bin is frames 0 to 250, and the last bin is frames 750 to 1000.
     """

@@ -66,7 +66,7 @@ def f_by_loops(pred, truth, radius):
 
 
 def blobs(rng, height, width, objects):
-    """Returns a mask of overlapping rectangles, one per object, in which some single pixels have random ids."""
+    """Returns a mask of overlapping rectangles, one per object. Some single pixels have random ids."""
     ids = np.zeros((height, width), np.uint8)
     for k in range(1, objects + 1):
         top, left = rng.integers(0, height), rng.integers(0, width)
@@ -95,8 +95,8 @@ def test_loops_agree(height, width):
 def test_loops_agree_along_the_edges_of_the_frame(radius):
     """Compares a mask of a few pixels at the edges with a mask of many pixels near the edges.
 
-    F dilates boundary pixels to disks. The edges crop the disks around the few pixels. With many pixels, a disk with missing
-    pixels would change F.
+    For F, boundary pixels are dilated to disks. The edges of the frame crop the disks around the few pixels. The other mask has
+    so many pixels that any error in a cropped disk would change F.
     """
     rng = np.random.default_rng(radius)
     height, width = 2 * radius, radius * 125 - 5

@@ -157,7 +157,7 @@ def test_frames_are_counted_by_place():
     ("frames", "said"),
     [
         (range(4), "v: the result contains 4 masks for 6 frames"),
-        (range(5), None),  # only the mask of the last frame, which is not scored, is missing
+        (range(5), None),  # only the mask of the last frame is missing, and that frame is not scored
         ((0, 1, 9, 10, 11), "v, frame 00009: the shape of the mask is (8, 8), but the shape of the annotation is unknown"),
     ],
 )

@@ -47,7 +47,7 @@ def test_figures_of_masks_of_ids(golden):
 
 
 def made(seen):
-    """Returns the masks of an object, which is visible in the frames whose character in `seen` is "1"."""
+    """Returns the masks of an object that is visible in the frames whose character in `seen` is "1"."""
     masks = np.zeros((len(seen), 20, 30), bool)
     for t, s in enumerate(seen):
         masks[t, 4:12, 4 + t : 14 + t] = s == "1"

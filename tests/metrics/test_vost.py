@@ -48,7 +48,7 @@ def test_objects_are_those_up_to_the_largest_of_the_first_annotation():
 
 def test_255_in_the_annotation_is_background():
     pred, truth = made()
-    truth[:, 4:6, 2:6] = 255  # object pixels that are predicted there are wrong
+    truth[:, 4:6, 2:6] = 255  # background, so an object predicted there is wrong
     assert vost.score_sequence(pred, truth).j[0].tolist() == [0.5, 0.5]
 
 

@@ -52,7 +52,7 @@ def walk(keys, values, queries, kept, capacity, filler=np.nan, **options):
 
 
 def expected(keys, values, queries, kept, at, grid, **options):
-    """Yields `(t, result)` for each t in `at`, where the result is that of `oracles.CoarseMemory` for one object."""
+    """Yields `(t, result)` for each t in `at`. The results are those of `oracles.CoarseMemory` for one object."""
     memory = oracles.CoarseMemory(*grid, **options)
     for t in range(len(keys)):
         result = memory.step(flat(keys[t]), flat(values[t]), flat(queries[t + 1]), kept(t), t in at)

@@ -1,4 +1,4 @@
-"""Compares EfficientNet-Lite with the network in PyTorch, and tests its config, initialisation and pretrained weights."""
+"""Compares EfficientNet-Lite with a PyTorch version, and tests the config, initialisation and pretrained weights."""
 
 import functools
 import json
@@ -43,7 +43,7 @@ def draw(shapes, dtype=np.float32, seed=0):
 
 
 def file_of(sizes, beyond=True):
-    """Returns the shapes of the tensors in a weights file of the PyTorch port, by name.
+    """Returns a dict from tensor names to shapes, as in a weights file of the PyTorch port.
 
     `beyond` adds another block, a head and a classifier, as in published files. The backbone does not use these layers.
     """
@@ -117,7 +117,7 @@ def features(sizes, values, frame, masks=None, compute=None):
 def variables_of(sizes, tensors, with_masks=False):
     """Converts tensors with the names of the PyTorch port to variables of a module.
 
-    The kernels for masks are the input channels 3 and 4 of the stem.
+    Input channels 3 and 4 of the stem's kernel become the kernels for masks.
     """
     paths = sizes.torch_names(with_masks)
     flat = {paths[name]: tensors[there] for name, there in sizes.pretrained_names().items()}
@@ -273,6 +273,6 @@ def test_other_files_are_reported():
     assert recognise(squeezing) is None  # Lite networks have no squeeze-and-excitation layers
     with pytest.raises(MismatchError, match="weights of 'efficientnet_lite', but the backbone of the model is 'resnet'"):
         from_pretrained(draw(file_of(SMALL_LITE)), SMALL)
-    # The model has two blocks in the second stage, and the network in the file has one.
+    # In the second stage, the model has two blocks, but the network in the file has only one.
     with pytest.raises(MismatchError, match=r"_blocks\.2\._bn2\.running_mean has the shape \(16,\), expected \(8,\)"):
         from_pretrained(draw(file_of(SMALL_LITE)), with_backbone(CONFIG, blocks=(1, 2, 1, 1, 1)))

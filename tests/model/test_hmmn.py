@@ -111,7 +111,7 @@ def test_an_8_bit_frame_is_its_true_quotient():
 
 
 def clips(objects=2, padded=0):
-    """Returns two clips of 50 x 60 pixels (4 x 4 cells) and float64 masks, to which `padded` nonexistent objects are added."""
+    """Returns two clips of 50 x 60 pixels (4 x 4 cells), and float64 masks with `padded` additional, nonexistent objects."""
     frames = jnp.asarray(np.stack([video(3, 50, 60, seed=seed) for seed in (0, 1)]))
     ids = tuple(range(1, objects + 1))
     mask = np.concatenate([one_hot(rectangles(ids, 50, 60), ids), one_hot(rectangles(ids[::-1], 50, 60), ids)])
@@ -152,7 +152,7 @@ def test_kernel_in_training_follows_each_cell_from_frame_to_frame(x64):
 
 
 def test_a_longer_clip_remembers_as_inference_does(x64):
-    """Compares a clip of five frames and two objects with `Segmenter`, which stores each frame in the memory."""
+    """Compares the results for five frames and two objects with those of a `Segmenter` that stores each frame in the memory."""
     config, frames, ids = TINY.replace(kernel_in_training=True), video(5, 50, 60), (1, 2)
     mask, values = rectangles(ids, 50, 60), variables(TINY, "float64")
     results = list(Segmenter(values, config, mem_every=1).run(frames, mask))

@@ -19,7 +19,7 @@ from tests.model.reads import GRID, KEY, TINY, VALUE, draw, every, expected, fla
 def test_argmax_looks_inside_the_window(grid, window):
     n = grid[0] * grid[1]
     affinity = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
-    affinity[..., 1:3] = 0.5  # all query cells match memory cells 1 and 2 equally; the first one in the window is the result
+    affinity[..., 1:3] = 0.5  # all query cells match memory cells 1 and 2 equally; the result is the first one in the window
     for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators use `_argmax_of_masked`
         found = jax.jit(form, static_argnums=(1, 2, 3))(affinity, *grid, window)
         for b, o in np.ndindex(2, 3):
@@ -29,7 +29,7 @@ def test_argmax_looks_inside_the_window(grid, window):
 
 
 def test_kernel_is_a_gaussian_around_the_centre(x64):
-    # Squared distances to the centre, which is in the second row and first column of a grid of 2 x 3 cells.
+    # Squared distances to the centre. The centre is in the second row and first column of a grid of 2 x 3 cells.
     squared = [[1, 2, 5], [0, 1, 4]]
     found = log_kernel(jnp.array([[[3]]]), 1.5, 2, 3, jnp.dtype("float64"))
     np.testing.assert_allclose(found[0, 0, :, 0].reshape(2, 3), -np.array(squared) / (2 * 1.5**2), rtol=1e-14)

@@ -89,7 +89,7 @@ def random(*shapes):
 
 @functools.cache
 def banked():
-    """Returns (keys, values, query), kernel centres, and the reads with 1 to 6 filled slots, for 6 slots of 4x5 cells."""
+    """Returns (keys, values, query), kernel centres, and the reads with 1 to 6 filled slots. A slot has 4x5 cells."""
     arrays = random((1, 2, 6, 4, 5, 6), (1, 2, 6, 4, 5, 3), (1, 4, 5, 6))
     centres = jnp.asarray(np.random.default_rng(1).integers(0, 20, (1, 2, 6, 20)), jnp.int32)
     read = jax.jit(functools.partial(kernel_guided_read, return_affinity=True))

@@ -21,7 +21,7 @@ def shared(tmp_path_factory, frames):
 
 @pytest.fixture
 def served(tmp_path, frames):
-    """Yields the server of a new project, whose segmenter computes each frame only when the test allows it."""
+    """Yields the server of a new project. Its segmenter computes each frame only when the test allows it."""
     segmenter = Gated()
     with serving(tmp_path / "project", frames, segmenter) as server:
         server.segmenter, server.folder = segmenter, tmp_path / "project"

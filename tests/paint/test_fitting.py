@@ -11,7 +11,7 @@ from hmmn_jax.paint.fitting import fitted_segmenter, fitted_size
 
 
 class Many(ArrayVideo):
-    """A video of `count` frames, of which only one is stored."""
+    """A video of `count` frames that stores only one frame."""
 
     def __init__(self, count, height, width):
         super().__init__(np.zeros((1, height, width, 3), np.uint8))
@@ -35,7 +35,7 @@ class Made(Segmenter):
     [
         (30, 1e12, 7),  # a bank of 8 slots is enough for 30 frames
         (2000, 1e12, 511),
-        (2000, 4 * 30 * 54 * 260 * 1.5 * 2 * 100, 63),  # half of this is enough for 100 slots while the bank grows
+        (2000, 4 * 30 * 54 * 260 * 1.5 * 2 * 100, 63),  # half of this memory fits 100 slots while the bank grows
         (2000, 0, 7),
     ],
 )

@@ -11,7 +11,7 @@ from hmmn_jax.paint.opening import count_frames
 
 
 class Film(ArrayVideo):
-    """A video of `count` frames whose length is estimated as `about` before it is decoded."""
+    """A video of `count` frames. Before decoding, its length is estimated as `about` frames."""
 
     def __init__(self, count, about):
         super().__init__(np.zeros((count, 2, 2, 3), np.uint8), "film")

@@ -1,4 +1,4 @@
-"""A stub segmenter that computes with integers. Its probabilities are multiples of 1/255, which a session stores exactly."""
+"""A stub segmenter that computes with integers. Its probabilities are multiples of 1/255, so a session stores them exactly."""
 
 import numpy as np
 

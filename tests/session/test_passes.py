@@ -69,7 +69,7 @@ def test_a_pass_from_a_frame_in_which_the_object_is_nearly_hidden_has_little_wei
     pool, square, elsewhere = ArrayPool(), np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.float32)
     square[0, :4, :4] = elsewhere[0, 4:, 4:] = 1
     forward, backward = (Picture.pack(pool, (1,), (p[0] > 0.5).astype(np.uint8), p) for p in (square, elsewhere))
-    late = 9  # next to the annotated frame 10, in which only one pixel of the object is visible
+    late = 9  # next to the annotated frame 10; only one pixel of the object is visible in frame 10
     first = merge_pass(BASIS, late, None, "forward", forward, pool, {"forward": {1: 16}, "backward": {1: 1}})
     assert np.array_equal(first.picture.mask, square[0])
     blended = merge_pass(BASIS, late, first, "backward", backward, pool, {"forward": {1: 16}, "backward": {1: 1}})

@@ -41,7 +41,7 @@ def compare(result, expected, place):
 
 
 def adopt(session, oracle, t):
-    """Copies the annotation of frame `t` to the oracle, because the session rounds its probabilities to steps of 1/255."""
+    """Copies the annotation of frame `t` to the oracle, because the session rounds probabilities to steps of 1/255."""
     result = session.result(t)
     oracle.anchors[t]["mask"] = result.mask.astype(int)
     picture = session._ledger.timeline.anchors[t]

@@ -1,4 +1,4 @@
-"""Tests saved sessions: loaded ones behave like the original, files of users do not change, and errors name damaged files."""
+"""Tests saved sessions: after loading, they behave as before, user files do not change, and errors name damaged files."""
 
 import json
 import os

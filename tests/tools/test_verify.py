@@ -1,7 +1,8 @@
 """Tests `verify`: reading the clip, running a checkout of the published code in a process, and comparing the logits.
 
-Most tests replace the checkout by a small stub with known logits. If the environment variable HMMN_OFFICIAL is the path of a
-checkout of the published code, `test_the_published_code_itself` compares the model with that code. This takes minutes on a CPU.
+Most tests use a small stub with known logits instead of a checkout. If the environment variable HMMN_OFFICIAL is the path of a
+checkout of the published code, `test_the_published_code_itself` compares the model with that code. The comparison takes minutes
+on a CPU.
 """
 
 import importlib.util
@@ -31,8 +32,8 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 LAYOUT = json.loads((Path(__file__).parents[1] / "golden/state_dict_layout.json").read_text())
 BIAS = (0.25, -0.5)  # biases of the last layer, for background and object
 
-# A stub with the calling convention of the published code. It fills the memory of each frame with the number of the frame, and
-# records all calls.
+# A stub with the calling convention of the published code. It fills the memory of a frame with the frame's number, and records
+# all calls.
 MODEL = """
 import json
 import pathlib

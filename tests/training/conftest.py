@@ -18,7 +18,7 @@ from tests.training.tiny_run import MODEL, tiny_config, use_cache
 def cache(tmp_path_factory):
     """Yields a folder for compiled programs. The runs of a module and the processes that they start share it.
 
-    The folder is that of `make test`, if it is set.
+    If `make test` has set a cache folder, that folder is used.
     """
     before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
     folder = before[0] or tmp_path_factory.mktemp("cache")
@@ -30,7 +30,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_step():
-    """Compiles one step for all configs that need the same step, because tracing it again takes longer than a run."""
+    """Compiles one step for all configs that need the same step, because tracing takes longer than a run."""
     with pytest.MonkeyPatch.context() as patch:
         made, steps, compiled = loop.make_step, {}, {}
 
@@ -50,7 +50,7 @@ def one_step():
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory, cache, one_step):
-    """Returns a function that trains the tiny model. It loads a checkpoint instead of compiling the initialisation."""
+    """Returns a function that trains the tiny model. Runs load a checkpoint instead of compiling the initialisation."""
     init = tmp_path_factory.mktemp("init") / "OUT"
     save_checkpoint(init, variables(MODEL), MODEL)
 

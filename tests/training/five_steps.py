@@ -1,4 +1,4 @@
-"""Runs five training steps in float64. As a program, it simulates DEVICES devices on a CPU.
+"""Runs five training steps in float64. The program simulates DEVICES devices on a CPU.
 
     python -m tests.training.five_steps OUT DEVICES KIND ... [--sparing] [--coordinator HOST:PORT --process I --processes N]
 
@@ -22,7 +22,7 @@ from hmmn_jax.training.train_state import TrainState
 from hmmn_jax.training.train_step import make_train_step
 from tests import small
 
-BATCH, STEPS, SIDE = 8, 5, 96  # SIDE: 6 x 6 positions at stride 16, of which top-k selects few
+BATCH, STEPS, SIDE = 8, 5, 96  # SIDE: 6 x 6 positions at stride 16; top-k selects few of them
 FRAMES = 2  # frames per clip; with three frames, a step takes twice as long to compile
 EMA_DECAY = 0.75
 CLIP_NORM = 0.25  # smaller than all gradient norms, so that every step clips

@@ -3,8 +3,8 @@
     python -m tests.training.process_matrix [--only CELL ...] [--folder FOLDER]
 
 A cell is one test, named CASE-PROCESS. For example, in the cell step-1, the training step of process 1 fails. The program
-prints a table with the exit code and the last line of each process, and the seconds until it ended. The seconds depend on the
-load of the machine. The exit code of the program is 1 if the result of a cell is not as expected.
+prints a table with the exit code and the last line of each process, and the seconds until the process ended. The seconds depend
+on the load of the machine. The exit code of the program is 1 if the result of a cell is not as expected.
 """
 
 import argparse

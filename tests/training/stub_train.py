@@ -18,7 +18,7 @@ SECONDS = 0.05  # minimum duration of a step, in seconds
 
 
 def fail_here(text):
-    """Raises an error. Before that, writes the time to the file that the environment variable FAULT_FILE names."""
+    """Writes the time to the file named by the environment variable FAULT_FILE, and then raises an error."""
     if "FAULT_FILE" in os.environ:
         Path(os.environ["FAULT_FILE"]).write_text(str(time.time()))
     raise RuntimeError(text)

@@ -1,4 +1,4 @@
-"""Tests the checkpoints of a run: saving and restoring, which steps are kept, damaged files, full disks, and files of users."""
+"""Tests the checkpoints of a run: saving and restoring, which steps are kept, damaged files, full disks, and user files."""
 
 import itertools
 import resource
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def state_at(step, ema=True, size=1000):
-    """Returns a state for a step. Integer leaves equal the step. Each float leaf adds a different multiple of 0.01 to it."""
+    """Returns a state for a step. Integer leaves equal the step. Float leaves are the step plus different multiples of 0.01."""
     variables = {"params": {"a": {"kernel": np.zeros((size, 4), np.float32)}}, "constants": {"mean": np.zeros(3, np.float32)}}
     state = TrainState.create(variables, optax.adam(1e-3), ema)
     numbers = itertools.count()
@@ -183,7 +183,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
     for name in ("12 notes.json", "007.json"):
         (folder / name).write_text("mine")
     Checkpoints(tmp_path, keep=1, keep_best=0)
-    (folder / "7.json").write_text("mine")  # has the name of a record, but step 7 has no checkpoint
+    (folder / "7.json").write_text("mine")  # named like a record, but step 7 has no checkpoint
     with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: the file is not a record"):
         Checkpoints(tmp_path, keep=1, keep_best=0)
     assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3

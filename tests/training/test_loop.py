@@ -101,7 +101,7 @@ def test_a_truncated_checkpoint_is_passed_over(train, undisturbed, tmp_path):
 
 
 def interrupt():
-    """Yields the sixth batch. Before that, sends SIGTERM to this process."""
+    """Sends SIGTERM to this process, and then yields the sixth batch."""
     os.kill(os.getpid(), signal.SIGTERM)
     yield tiny_batch(5)
 
@@ -144,7 +144,7 @@ def test_an_own_checkpoint_comes_before_resume_and_init(train, undisturbed):
 
 
 def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(train, undisturbed, tmp_path, monkeypatch):
-    """The first run gets SIGTERM in the validation of step 4. The second run fails in that of step 8. Both are repeated."""
+    """A run gets SIGTERM in the validation of step 4. The next run fails in that of step 8. Both validations are repeated."""
     validated = []
 
     def validate(segmenters, plans, size, stop):

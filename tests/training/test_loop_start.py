@@ -66,7 +66,7 @@ def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "a different model" in message and "norm is 'group', expected 'layer'" in message
-    with pytest.MonkeyPatch.context() as patch:  # the error is raised before `starting_state`, which compiles
+    with pytest.MonkeyPatch.context() as patch:  # the error is raised before the compilation in `starting_state`
         patch.setattr(loop, "starting_state", None)
         assert refusal(DataError, no_data) == "no such set"
 

@@ -23,7 +23,8 @@ def test_cross_entropy_equals_loops(x64):
 def test_cross_entropy_by_hand(x64):
     """Two frames of two pixels each, with background and one object.
 
-    Both are equally likely in the first frame. In the second frame, the object is three times as likely as the background.
+    In the first frame, the background and the object are equally likely. In the second frame, the object is three times as
+    likely as the background.
     """
     logits = np.zeros((1, 2, 2, 1, 2))
     logits[0, 1, 1] = np.log(3)
@@ -67,7 +68,8 @@ def test_the_hardest_share_equals_a_sort(x64):
 
 def test_only_the_hardest_share_has_gradients_and_ties_are_shared(x64):
     logits = np.zeros((1, 1, 2, 1, 6))
-    # Logits of the object. All pixels are background, so the pixel with 3 has the largest loss. Those with 1 have equal losses.
+    # Logits of the object. All pixels are background, so the pixel with logit 3 has the largest loss. The pixels with logit 1
+    # have equal losses.
     logits[0, 0, 1, 0] = [3, 1, 1, 1, -2, -3]
     masks = np.zeros((1, 1, 1, 6), np.uint8)
     gradient = jax.grad(lambda x: frame_cross_entropy(x, jnp.asarray(masks), jnp.asarray(0.5)).sum())(jnp.asarray(logits))

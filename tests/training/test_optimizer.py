@@ -1,4 +1,4 @@
-"""Compares the optimizers with their formulas in NumPy, and tests learning rates of parts of the model."""
+"""Compares the optimizers with their formulas in NumPy, and tests separate learning rates for parts of the model."""
 
 import functools
 

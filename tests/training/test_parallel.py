@@ -37,8 +37,9 @@ def start(folder, *arguments):
 def runs(tmp_path_factory):
     """Runs five steps in all settings.
 
-    Returns the training states of the run on one device, its final state and metrics as arrays, the same arrays and facts about
-    the devices of the other runs (dicts with the keys `ALL`), and the two output folders.
+    Returns a tuple of five items. For the run on one device: the training states, and the arrays of the final state and the
+    metrics. For the other runs, as dicts with the keys `ALL`: the same arrays, and facts about the devices. The last item is
+    the pair of output folders.
     """
     eight, hosts = tmp_path_factory.mktemp("eight"), tmp_path_factory.mktemp("hosts")
     with socket.socket() as free:

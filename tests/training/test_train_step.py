@@ -1,4 +1,4 @@
-"""Tests the random numbers of memory dropout ("coins"), the metrics of a step, and the number of objects that it computes.
+"""Tests the random numbers of memory dropout ("coins"), the metrics of a step, and how many objects a step computes.
 
 `test_parity.py` tests the loss and its gradients, and `test_parallel.py` tests steps on several devices.
 """
@@ -41,7 +41,7 @@ def test_the_seed_and_the_share_of_coins():
 
 
 def test_the_loss_of_a_step_is_the_sum_over_frames(monkeypatch):
-    """The loss of a step is the sum over frames of the mean over clips. A stub replaces the loss, so its gradient is known."""
+    """The loss of a step is averaged over clips and summed over frames. A stub with a known gradient replaces the loss."""
 
     def losses(config, variables, batch, keep, share, loss):
         frames = variables["params"]["w"] * jnp.arange(1.0, 3) * batch["sample"].mean()

@@ -19,7 +19,7 @@ HEIGHT, WIDTH, FRAMES = 48, 64, 5
 
 
 class Repeating(Segmenter):
-    """A segmenter that predicts the first mask for every frame. It records the sizes of its input."""
+    """A segmenter that predicts the first mask for every frame and records the sizes of its inputs."""
 
     def __init__(self):
         self.sizes = []
@@ -72,7 +72,7 @@ def test_every_object_counts_the_same(tmp_path):
 
 
 def test_an_object_that_moves_half_its_width(tmp_path):
-    """The first and the last frame are not scored. In the others, the masks overlap in a third of their union."""
+    """The first and the last frame are not scored. In the other frames, the overlap of the masks is a third of their union."""
     masks = [square(8, 8), *[square(8, 16)] * 3, square(8, 8)]
     result = validated(Repeating(), [write_sequence(tmp_path, "moving", masks)])
     assert result.scores["j"] == pytest.approx(1 / 3)

@@ -1,4 +1,4 @@
-"""Tests that files of users in a workdir do not change, and that only one run can use a workdir at a time."""
+"""Tests that user files in a workdir do not change, and that only one run can use a workdir at a time."""
 
 import pytest
 

@@ -99,7 +99,7 @@ def test_a_picture_of_a_user_stays_and_the_run_continues(tmp_path, capsys):
 
 
 def test_a_full_disk_is_reported_at_once(tmp_path):
-    """The size of files is limited to 2 kB. The run stops with an error at this limit. It does not hang or continue."""
+    """The size of files is limited to 2 kB. At this limit, the run stops with an error and does not hang."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(DataError, match=r"cannot be written: File too large"), Writer(tmp_path, 0) as writer:
         try:

@@ -89,7 +89,7 @@ def weights(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(options: argparse.Namespace | None = None) -> None:
-    """Imports JAX, which takes a second, and initialises it."""
+    """Imports and initialises JAX. The import takes a second."""
     from absl import logging
 
     from hmmn_jax.cli.launch import OPTIONS, launch, set_compiler_flags

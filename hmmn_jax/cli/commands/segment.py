@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
 def _movie(options: argparse.Namespace) -> str | None:
     """Returns the kind of movie to write.
 
-    The default for a video file is mp4, because PyAV, which is required to read the video, can also write mp4.
+    The default for a video file is mp4. PyAV is required to read the video, and it can also write mp4.
     """
     from hmmn_jax.io.video_file import PAGED_SUFFIXES
 

@@ -23,7 +23,7 @@ from hmmn_jax.io.files import contents, shortlist
 from hmmn_jax.io.notes import Notes
 from hmmn_jax.metrics.figures import Figures
 
-Opener = Callable[[], Clip]  # a function that opens one video; raises DataError if this fails
+Opener = Callable[[], Clip]  # a function that opens one video, or raises DataError
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Protocol(abc.ABC):
     Attributes:
         name: name in configs; set by `register`.
         mask_files: the layout of the mask files, and whether objects may overlap.
-        rule: a note for the report about how scores are computed; "" for the rules of the published benchmark.
+        rule: a note for the report about how scores are computed; "" if the rules of the published benchmark apply.
         figures: the metrics of the benchmark; None: the metrics of DAVIS.
         archive: the name of the file to submit to a server.
     """

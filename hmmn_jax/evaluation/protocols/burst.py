@@ -33,7 +33,7 @@ class BurstClip(Clip):
     given_file: Path
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """Reads the tracks that start on each frame, by frame index. Raises DataError if masks and frames differ in size."""
+        """Reads the masks of new tracks, by frame index. Raises DataError if masks and frames differ in size."""
         if (height, width) != self.sequence.size:
             found = f"masks of {self.sequence.size[1]}x{self.sequence.size[0]} pixels"
             raise DataError(f"{self.name}: {self.given_file.name} has {found}, but the frames have {width}x{height}")
@@ -71,11 +71,11 @@ class Burst(Protocol):
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders of the images and annotations of the split."""
+        """Returns the folders of the split's images and annotations."""
         return root / "images" / self.settings.split, root / self.settings.annotations / self.settings.split
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Raises DataError, because scores of BURST are not computed."""
+        """Always raises DataError, because BURST scores are not computed."""
         raise DataError(
             f"{clip.name}: this program does not compute the scores of BURST (HOTA). "
             f"Pass {self.archive} to the official evaluator."
@@ -119,7 +119,7 @@ class Burst(Protocol):
 
 
 class _Results(Sequence[Masks]):
-    """The saved masks of the annotated frames in a video, which are read on demand."""
+    """The saved masks of a video's annotated frames, read on demand."""
 
     def __init__(self, clip: BurstClip, masks: Path):
         self.clip, self.folder = clip, masks

@@ -30,7 +30,7 @@ class Custom(Protocol):
     rule = OWN_RULE
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds the folders of images and the video files in `JPEGImages`, without a list of sequences.
+        """Finds the image folders and video files in `JPEGImages`. Does not use a list of sequences.
 
         The masks of video files are named by frame number.
         """

@@ -32,19 +32,19 @@ class _Facts:
 
 @dataclass(frozen=True)
 class LvosPlan(BenchmarkPlan):
-    """Scores the frames of each object except its first and its last frame."""
+    """Scores each object on its frames except the first and the last."""
 
     ranges: dict[int, lvos.FrameRange]
     unseen: bool
 
     def score(self, frames: Iterable[ScoredFrame]) -> lvos.LvosScores:
-        """Computes J, F and the inputs of V."""
+        """Computes J, F and the inputs of the metric V."""
         return lvos.score_frames(frames, self.ranges, self.unseen, self.clip.name)
 
 
 @register("lvos")
 class Lvos(VideoFolders):
-    """The videos in `SPLIT_meta.json`. The mask of each object is given on the first frame that shows it. 255 is an id."""
+    """The videos in `SPLIT_meta.json`. The first mask of each object is given. 255 is an id."""
 
     value_255 = "id"
     figures = lvos.FIGURES

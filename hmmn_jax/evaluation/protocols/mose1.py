@@ -1,4 +1,4 @@
-"""MOSE v1, which is scored like DAVIS. Only the masks of the first frames are public."""
+"""MOSE v1, scored like DAVIS. Only the masks of the first frames are public."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, score_frames, sc
 class Mose1Plan(BenchmarkPlan):
     """Scores all frames except the first and the last, for ids 1 to the largest id in the first annotation.
 
-    If a result contains an id above the largest id in the first annotation, scoring fails.
+    Scoring fails for a result with a larger id.
     """
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores the frames by the rule of DAVIS, but with 255 as an id in results."""
+        """Scores the frames according to the DAVIS rule, but treats 255 in results as an id."""
         return score_frames(self.clip.read_annotation(0), frames, False, self.clip.name, void_in_result=False)
 
 

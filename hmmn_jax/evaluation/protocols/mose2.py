@@ -1,4 +1,4 @@
-"""MOSE v2, with an adaptive F and scores of disappearance and reappearance. Only the masks of the first frames are public."""
+"""MOSE v2, with an adaptive F and scores for disappearance and reappearance. Only the masks of the first frames are public."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Mose2Plan(BenchmarkPlan):
     ids: tuple[int, ...]
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for colour and one-bit PNGs, which the server converts to other ids."""
+        """Reads ids unchanged. Raises DataError for colour and one-bit PNGs, because the server would change their ids."""
         (path,) = self.files(folder, index)
         with reading_errors(path), Image.open(path) as image:
             if image.mode not in _MODES:
@@ -104,7 +104,7 @@ class _Entry:
 
     @classmethod
     def read(cls, about: Any) -> "_Entry":
-        """Reads an entry, whose ids are in a list or are the keys of a dict. Raises ValueError, TypeError or KeyError."""
+        """Reads an entry. Its ids are in a list or are the keys of a dict. Raises ValueError, TypeError or KeyError."""
         objects = tuple(int(i) for i in about["objects"])
         if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
             raise ValueError(f"the ids are {objects}, expected unique ids of at least 1")

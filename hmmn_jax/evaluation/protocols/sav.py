@@ -1,4 +1,4 @@
-"""SA-V, with overlapping objects in separate folders of masks. Videos have 24 frames per second, of which 6 are annotated."""
+"""SA-V. Objects may overlap and have separate mask folders. Videos have 24 frames per second, of which 6 are annotated."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class SavPlan(Plan):
     single_object = False
 
     def files(self, folder: Path, index: int) -> list[Path]:
-        """Returns the path of the mask of each object that is scored on this frame."""
+        """Returns the mask path of each object that is scored on this frame."""
         name = self.clip.frame_name(index)
         return [folder / file.name for file in FOLDERS.of_frame(self.clip.name, name, self._ids(index))]
 
@@ -131,7 +131,7 @@ class Sav(Protocol):
 
 
 def _frames_of_objects(clip: Clip) -> dict[int, set[int]]:
-    """Returns the indices of the annotated frames of each object, by id."""
+    """Returns the indices of each object's annotated frames, by id."""
     found: dict[int, set[int]] = {}
     for t, files in clip.annotations.items():
         for i in files_of_objects(files):

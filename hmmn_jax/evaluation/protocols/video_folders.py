@@ -23,7 +23,7 @@ class VideoFolders(Protocol):
 
     Attributes:
         value_255: meaning of 255 in annotations; see `Clip`.
-        annotated_only: whether only the masks of annotated frames are written.
+        annotated_only: whether to write only the masks of annotated frames.
     """
 
     value_255: ClassVar[str] = "void"
@@ -65,7 +65,7 @@ class VideoFolders(Protocol):
         return root / self.images(root), root / self.settings.annotations
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids with void as background."""
+        """Returns the ids, with void pixels set to 0 (background)."""
         return settle_ids(ids, False) if self.value_255 == "void" else ids
 
     def _open(self, root: Path, name: str, read: Callable[[], VideoFiles], about: Any, notes: Notes) -> Clip:

@@ -1,4 +1,4 @@
-"""VOST, with objects that change shape. Videos have 10 frames per second. J is computed on 5 frames per second."""
+"""VOST, with objects that change shape. Videos have 10 frames per second. J is computed at 5 frames per second."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class VostPlan(BenchmarkPlan):
 
 @register("vost")
 class Vost(VideoFolders):
-    """The videos in `ImageSets/SPLIT.txt`, with the frames in `JPEGImages_10fps` if they exist. 255 is background."""
+    """The videos in `ImageSets/SPLIT.txt`, with the frames in `JPEGImages_10fps` if that folder exists. 255 is background."""
 
     figures = vost.FIGURES
     annotated_only = True

@@ -32,7 +32,7 @@ class YouTubePlan(AnnotatedPlan):
     unseen: Mapping[int, bool] = field(default_factory=dict)
 
     def score(self, frames: Iterable[ScoredFrame]) -> youtube_vos.YouTubeScores:
-        """Computes J and F, and adds the group of each object."""
+        """Computes J and F, and adds each object's group (seen or unseen)."""
         return youtube_vos.with_groups(super().score(frames), self.unseen)
 
 
@@ -89,7 +89,7 @@ class YouTubeVOS(Protocol):
         return YouTubePlan(**vars(plan), unseen=clip.about or {})
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids with void as background."""
+        """Returns the ids, with void pixels set to 0 (background)."""
         return scored_ids(ids, self.settings.single_object)
 
 

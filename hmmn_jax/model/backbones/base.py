@@ -2,7 +2,7 @@
 
 A backbone consists of a frozen dataclass and a Linen module. The dataclass contains the dimensions of the network, derives from
 `Backbone`, and is registered under a name. The dataclass creates the Linen module. Encoders, BatchNorm folding and checkpoints
-use only the interface of backbones. See `docs/extend.md` for an example of a backbone.
+use backbones only through this interface. See `docs/extend.md` for an example of a backbone.
 """
 
 import abc
@@ -75,8 +75,8 @@ class BackboneModule(nn.Module):
     def __call__(self, stem: Float[Array, "b h w c"]) -> Features:
         """Computes all layers after the first.
 
-        The default implementation applies `before_blocks`, and then the blocks in the lists `self.stages`, which `setup` makes
-        from `Backbone.stages`.
+        The default implementation applies `before_blocks`, and then all blocks in `self.stages`. The method `setup` makes these
+        blocks with `Backbone.stages`.
         """
         x, outputs = self.before_blocks(stem), []
         for stage in self.stages:
@@ -112,14 +112,14 @@ class Backbone(abc.ABC):
     def stages(self, compute: Compute) -> tuple[Stage, ...]:
         """Returns the blocks of the network in three consecutive stages, whose outputs are the features at strides 4, 8 and 16.
 
-        On a CPU, `Segmenter` compiles equal blocks once. The default implementation returns no stages, so that the network is
-        compiled as a whole.
+        On a CPU, `Segmenter` compiles identical blocks only once. The default implementation returns no stages, so that the
+        network is compiled as a whole.
         """
         return ()
 
     @property
     def has_norm(self) -> bool:
-        """Whether the backbone has normalisation layers, whose parameters are float32 for every compute dtype."""
+        """Whether the backbone has normalisation layers. Their parameters are float32 for every compute dtype."""
         return False
 
     def fold(self, variables: Variables) -> tuple[Variables, "Backbone"]:
@@ -156,7 +156,7 @@ class Backbone(abc.ABC):
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Returns whether a file whose tensors have these names contains ImageNet weights for this backbone."""
+        """Returns whether tensors with these names are ImageNet weights for this backbone."""
         return False
 
     def shapes(self, with_masks: bool) -> dict[Path, tuple[int, ...]]:
@@ -236,7 +236,7 @@ class Normalise(nn.Module):
 
     @nn.compact
     def __call__(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """Normalises RGB in [0, 1]. The frame is zero-padded before the normalisation, as the released weights expect."""
+        """Normalises RGB in [0, 1]. The frame is zero-padded before the normalisation, as the released weights require."""
         mean = self.variable("constants", "mean", jnp.array, IMAGENET_MEAN).value
         std = self.variable("constants", "std", jnp.array, IMAGENET_STD).value
         return (frame - mean) / std

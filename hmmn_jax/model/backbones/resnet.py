@@ -100,7 +100,7 @@ class ResNet(Backbone):
         return fold_norms(variables, convs), dataclasses.replace(self, norm="none")
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
-        """Returns the names in the official checkpoint, in the order of the checkpoint."""
+        """Returns the names in the official checkpoint, in checkpoint order."""
         table: dict[str, Path] = {name: ("constants", "normalise", name) for name in ("mean", "std")}
         folded = self.norm == "none"
 

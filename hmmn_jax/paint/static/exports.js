@@ -1,4 +1,4 @@
-// The dialog that writes masks to files.
+// The dialog for exporting masks to files.
 
 import * as api from "./api.js";
 import { attempt } from "./notices.js";

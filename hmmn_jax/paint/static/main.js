@@ -1,4 +1,4 @@
-// The main module of the `hmmn-jax paint` page, which connects all other modules.
+// The main module of the `hmmn-jax paint` page. It connects all other modules.
 
 import * as api from "./api.js";
 import { Exports } from "./exports.js";

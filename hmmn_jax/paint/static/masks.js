@@ -1,4 +1,4 @@
-// The masks of the frames. A mask is fetched when its frame is shown, changed in place, and saved in the background.
+// The masks of the frames. A mask is fetched when its frame is shown. Edits change it in place and are saved in the background.
 
 import * as api from "./api.js";
 import { History } from "./history.js";

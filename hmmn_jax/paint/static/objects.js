@@ -11,7 +11,7 @@ export class Objects {
   constructor(model, masks, rewritten) {
     Object.assign(this, { model, masks, rewritten, list: document.getElementById("objects") });
     this.drawn = "";
-    this.edits = Promise.resolve(); // settles after the last edit
+    this.edits = Promise.resolve(); // a promise that settles after the last edit
     this.withdraw = () => {}; // removes the notice that offers to undo an edit
     this.offered = null; // the revision for which the offer to undo is valid
     model.on(["project", "object"], () => this.#draw());

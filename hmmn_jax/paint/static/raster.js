@@ -131,7 +131,7 @@ export function polygon(edit, corners) {
  * Paints the connected region around a pixel. The region contains pixels with the same id whose colour differs from that of the
  * first pixel by at most `tolerance` in each of red, green and blue.
  *
- * @param {Edit} edit the edit of the mask
+ * @param {Edit} edit the edit that paints the region
  * @param {number[]} pixel [x, y] of the first pixel
  * @param {Uint8ClampedArray} colours the colours of the frame, four bytes for each pixel
  * @param {number} tolerance from 0 to 255; at 255, only the mask limits the region

@@ -7,7 +7,7 @@ import { redrawer } from "./redraw.js";
 const RULER = 20; // heights in CSS pixels
 const THUMB = 46;
 const ROW = 16;
-const NARROWEST = 5; // minimum width of a frame; if the frames do not fit, the timeline scrolls
+const NARROWEST = 5; // minimum width of a frame, in CSS pixels; the timeline scrolls if the frames do not fit
 
 export class Timeline {
   /** Draws the timeline at the next refresh. */
@@ -89,7 +89,7 @@ export class Timeline {
     objects.forEach((object, i) => this.#strip(object, RULER + THUMB + i * ROW, first, last, ink));
     this.#ruler(first, last, ink);
 
-    // Cover the frames outside the range between the in and out points.
+    // Shade the frames outside the range from the in point to the out point.
     const [start, stop] = model.project.range;
     c.globalAlpha = 0.7;
     c.fillStyle = ink("card");

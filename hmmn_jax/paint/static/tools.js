@@ -1,4 +1,4 @@
-// The painting tools, which handle pointer and keyboard events on the canvas.
+// The painting tools. They handle pointer and keyboard events on the canvas.
 
 import { notice } from "./notices.js";
 import { disc, discAt, Edit, flood, polygon, stamp, stroke } from "./raster.js";
@@ -17,7 +17,7 @@ const CLOSE = 9; // distance from the first corner, in CSS pixels, within which 
 export class Tools {
   #stroke = null; // the current stroke, as {t, edit, rows, at}
   #touches = new Map(); // fingers on the canvas
-  #panned = null; // the last point of a pointer that moves the frame
+  #panned = null; // the last position of the pointer while it moves the frame
 
   /** @param {Model} model, @param {View} view, @param {Masks} masks */
   constructor(model, view, masks) {
@@ -31,7 +31,7 @@ export class Tools {
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("dblclick", () => this.closePolygon());
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    // Changing the tool, the object or the frame ends a stroke and keeps it.
+    // A change of tool, object, frame or visibility ends the current stroke; its pixels are kept.
     model.on(["tool", "object", "current", "hidden"], () => {
       this.finish();
       this.#setCorners([]);

@@ -1,4 +1,4 @@
-// The canvas, which shows a frame with its masks at any position and zoom, and the marks of the current tool.
+// The canvas. It shows a frame with its masks, at any position and zoom, and the marks of the current tool.
 
 import { disc, discAt } from "./raster.js";
 import { redrawer } from "./redraw.js";
