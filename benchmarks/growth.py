@@ -8,10 +8,10 @@ measures all points. For the axis of frames, `hmmn-jax segment` segments a long 
 A point on this axis consists of the mean time per frame since the previous point, and the resident memory when the point is
 reached.
 
-Each point is appended to the file as soon as it has been measured. Points in the file are not measured again, so the command
-can be interrupted and rerun. Points that need more than --limit GiB of memory are not measured. After --minutes minutes, no new
-process is started. Missing points are predicted from the two largest measured points of their axis. Prints a table with the
-local exponent of each curve, which is 1 for linear growth. Run the script on an otherwise idle machine.
+Each point is appended to the file --points as soon as it has been measured. Points in this file are not measured again, so the
+command can be interrupted and rerun. Points that need more than --limit GiB of memory are not measured. After --minutes
+minutes, no new process is started. Missing points are predicted from the two largest measured points of their axis. Prints a
+table with the local exponent of each curve, which is 1 for linear growth. Run the script on an otherwise idle machine.
 """
 
 import argparse

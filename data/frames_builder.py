@@ -24,7 +24,7 @@ R = TypeVar("R")
 CLIP_FRAMES = 3  # minimum number of frames with masks in a training video
 _THREADS = 8
 _AHEAD = 64  # number of frames that are read ahead
-_KEYS = 2**128  # number of buckets of the TFDS Shuffler, which sorts one bucket at a time in memory
+_KEYS = 2**128  # number of possible keys of the TFDS Shuffler, which divides them into buckets and sorts a bucket at a time
 
 
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

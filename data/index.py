@@ -63,7 +63,7 @@ class Index:
     def decode(self, video: int, mask: bytes) -> np.ndarray:
         """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Raises DataError for an invalid mask.
 
-        This function is the slow reference implementation.
+        This method is slow. Training clips use it only for masks that TensorFlow cannot decode; see `clips.decode`.
         """
         return self.table(video)[decode_mask(mask, f"a mask of {self.videos[video]}", soft=bool(self.soft))]
 

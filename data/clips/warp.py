@@ -20,7 +20,8 @@ def warp_masks(
     """Warps masks and overlays donors. The last donor is on top.
 
     Args:
-        masks: uint8 [h,w] for each of the s sources: the values in a frame's mask, or 1 inside the object of a donor.
+        masks: one uint8 [h,w] array for each of the s sources. For a frame, it contains the values of the mask. For a donor, it
+            is 1 inside the object and 0 elsewhere.
         ids: uint8 [s,256], the object id of each value.
         sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
         maps: float32 [t,1+d,2,3], the map of each source in `sources`.

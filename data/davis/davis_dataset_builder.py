@@ -46,7 +46,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
     """The builder of DAVIS. Each config is also available for a single resolution, such as 2017_480p."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "The folder that contains JPEGImages, Annotations and ImageSets, from https://davischallenge.org."
+        "Download DAVIS from https://davischallenge.org. The folder contains JPEGImages, Annotations and ImageSets."
     )
     BUILDER_CONFIGS: ClassVar = [
         *(DavisConfig(name=year, year=year) for year in ("2017", "2016")),

@@ -34,7 +34,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 class Builder(FramesBuilder):
     """The builder of YouTube-VOS. The years 2018 and 2019 have the same layout, but different videos and masks."""
 
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder that contains train and valid, from https://youtube-vos.org."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download YouTube-VOS from https://youtube-vos.org. The folder contains train and valid."
     BUILDER_CONFIGS: ClassVar = [
         YouTubeVosConfig(name=year + suffix, all_frames=bool(suffix))
         for year in ("2019", "2018")

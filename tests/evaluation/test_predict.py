@@ -288,7 +288,7 @@ def test_a_movie_has_the_rate_of_its_video(clip, tmp_path):
 
 
 def test_compilation_is_counted_apart(clip, tmp_path):
-    """The time of compilation is measured. The first run compiles a program, and the second run compiles nothing."""
+    """Compilation time is measured separately. The first run compiles a program, and the second run compiles nothing."""
     sequence, masks = clip
     program = jax.jit(lambda x: sum(jax.numpy.sin(x * k) for k in range(50)))
 

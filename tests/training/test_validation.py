@@ -130,7 +130,7 @@ def test_a_validation_is_stopped_after_a_frame(tmp_path):
 
 
 def test_each_device_takes_the_next_video(tmp_path, monkeypatch):
-    """Validates three videos on two devices. The results are in the order of the videos."""
+    """Runs validation on three videos with two devices. The results are in the order of the videos."""
     device = jax.local_devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda: [device, device])
     segmenters = [Repeating(), Repeating()]
