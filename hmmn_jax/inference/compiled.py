@@ -91,8 +91,10 @@ def backbone_features(config: HMMNConfig, variables: dict[str, Any], encoder: st
     x, outputs = layers(module, "before_blocks", variables, x), []
     for stage in stages:
         for i, (name, make) in enumerate(stage.items()):
-            apply = layers_donating if i else layers  # the input of a stage's first block is also a feature
-            x = apply(make(), "__call__", _of(variables, name), x)
+            block = make()
+            # The output replaces the input in memory if it has the same shape. The input of a stage's first block is a feature.
+            apply = layers_donating if i and block.keeps_shape(x.shape[-1]) else layers
+            x = apply(block, "__call__", _of(variables, name), x)
         outputs.append(x)
     return Features(*outputs)
 

@@ -14,7 +14,8 @@ from hmmn_jax import Segmenter, Session
 from hmmn_jax.inference import compiled as programs
 from hmmn_jax.inference import segmenter as module
 from tests.inference.runs import IDS, MASK, TOLERANCE, assert_same, make, steps
-from tests.small import TINY, rectangles, untyped, variables, video, with_backbone
+from tests.model.test_efficientnet_lite import SMALL_LITE
+from tests.small import SMALL, TINY, rectangles, untyped, variables, video, with_backbone
 
 
 @functools.cache
@@ -246,3 +247,14 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
         assert compiled == []
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.filterwarnings("error:Some donated buffers")
+def test_only_buffers_that_can_be_reused_are_donated():
+    """In EfficientNet-Lite, some blocks inside a stage change the number of channels or the resolution."""
+    config = SMALL.replace(backbone=SMALL_LITE)
+    segmenter = Segmenter(variables(config), config)
+    programs.layers_donating.clear_cache()
+    frames = video(2, 48, 64)
+    _, result = segmenter.step(segmenter.init(frames[0], rectangles((1,), 48, 64)), frames[1])
+    assert result.mask.shape == (48, 64) and programs.layers_donating._cache_size() > 0

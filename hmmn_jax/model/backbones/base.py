@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import flax
 import jax
@@ -21,7 +21,16 @@ from hmmn_jax.model.layers import Compute
 
 Variables = dict[str, Any]  # for each collection ("params", "batch_stats", "constants"), a tree of arrays
 Path = tuple[str, ...]  # path of a leaf in the variables; the first part of the path is the collection
-Stage = Mapping[str, Callable[..., nn.Module]]  # for each block, its name in the variables and a function that makes it
+
+
+class Block(Protocol):
+    """A block of a backbone, which is a Linen module."""
+
+    def keeps_shape(self, inputs: int) -> bool:
+        """Returns whether the output has the shape of the input, which has `inputs` channels."""
+
+
+Stage = Mapping[str, Callable[..., Any]]  # for each block, its name in the variables and a function that makes the `Block`
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -204,4 +204,8 @@ class InvertedResidual(nn.Module):
             y = relu6(norm("expand")(expand(x))) if expand else x
             y = relu6(norm("depthwise")(depthwise(y)))
             y = norm("project")(project(y))
-        return x + y if self.stride == 1 and inputs == features else y
+        return x + y if self.keeps_shape(inputs) else y
+
+    def keeps_shape(self, inputs: int) -> bool:
+        """Returns whether the output has the shape of the input, which has `inputs` channels."""
+        return self.stride == 1 and inputs == self.sizes.widths[self.stage]

@@ -192,6 +192,10 @@ class Bottleneck(nn.Module):
     stride: int = 1
     project: bool = False
 
+    def keeps_shape(self, inputs: int) -> bool:
+        """Returns whether the output has the shape of the input, which has `inputs` channels."""
+        return self.stride == 1 and inputs == self.features
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the block: `[b,h,w,c] -> [b,h/stride,w/stride,features]`."""
