@@ -168,7 +168,7 @@ def test_a_folder_without_a_record_is_left_as_it_is(built, copy, tmp_path):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     for overwrite in (False, True):
         with pytest.raises(
-            DataError, match=r"1\.0\.0 contains files, but no record\.json .* Build under another name with --as"
+            DataError, match=r"1\.0\.0 contains files, but no record\.json, .* Build under another name with --as"
         ):
             rebuild(built, tmp_path, overwrite=overwrite)
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
