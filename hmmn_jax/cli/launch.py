@@ -117,20 +117,21 @@ def launch(
 def set_compiler_flags(quick: bool) -> None:
     """Sets flags of XLA in the environment, except for flags that are already there. Call this before importing JAX.
 
-    One CPU fusion of jaxlib 0.10.2 computes wrong results (see `hmmn_jax.ops.canary`), so it is switched off. Without fusion
-    emitters, compilation for a CPU takes less time, and programs are equally fast (`docs/results.md`).
+    One CPU fusion of jaxlib 0.10.2 computes wrong results (see `hmmn_jax.ops.canary`), so it is switched off.
 
     Args:
-        quick: whether to also lower the optimization level, so that compilation takes even less time. In inference, no
-            difference in speed was measured; in training, gradients of depthwise convolutions are slower. The level may also
-            affect GPUs and TPUs, so it is not changed if JAX is installed with support for GPUs or TPUs.
+        quick: whether to also set flags that reduce the time of compilation for inference on a CPU: fusion emitters are
+            switched off, and the optimization level is lowered. No difference in the speed of inference was measured
+            (`docs/results.md`). For training, these flags are not suitable: without fusion emitters, the training step took
+            twice as long to compile, and with the lower level, gradients of depthwise convolutions are slower. The level may
+            also affect GPUs and TPUs, so it is not changed if JAX is installed with support for GPUs or TPUs.
     """
     given = os.environ.get("XLA_FLAGS", "")
     release = tuple(int(number) for number in re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:3])
     flags = []  # XLA rejects unknown flags, and not every release has all of these flags
     if release == (0, 10, 2):
         flags.append("--xla_cpu_experimental_ynn_fusion_type=")
-    if release < (0, 11, 1):
+    if quick and release < (0, 11, 1):
         flags.append("--xla_cpu_use_fusion_emitters=false")
     if quick and not (importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("libtpu")):
         flags.append("--xla_backend_optimization_level=1")

@@ -82,7 +82,7 @@ EMITTERS, LEVEL = "--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimiza
 @pytest.mark.parametrize(
     ("version", "quick", "plugins", "given", "expected"),
     [
-        ("0.10.2", False, (), None, f"{WAY_OUT} {EMITTERS}"),
+        ("0.10.2", False, (), None, WAY_OUT),
         ("0.10.2", True, (), None, f"{WAY_OUT} {EMITTERS} {LEVEL}"),
         ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # the level may affect GPUs and TPUs
         ("0.10.2", True, ("libtpu",), None, f"{WAY_OUT} {EMITTERS}"),
