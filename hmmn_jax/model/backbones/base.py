@@ -24,10 +24,10 @@ Path = tuple[str, ...]  # path of a leaf in the variables; the first part of the
 
 
 class Block(Protocol):
-    """A block of a backbone, which is a Linen module."""
+    """A block of a backbone. Blocks are Linen modules."""
 
     def keeps_shape(self, inputs: int) -> bool:
-        """Returns whether the output has the shape of the input, which has `inputs` channels."""
+        """Returns whether the output for an input with `inputs` channels has the shape of the input."""
 
 
 Stage = Mapping[str, Callable[..., Any]]  # for each block, its name in the variables and a function that makes the `Block`

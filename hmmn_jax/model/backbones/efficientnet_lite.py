@@ -207,5 +207,5 @@ class InvertedResidual(nn.Module):
         return x + y if self.keeps_shape(inputs) else y
 
     def keeps_shape(self, inputs: int) -> bool:
-        """Returns whether the output has the shape of the input, which has `inputs` channels."""
+        """Returns whether the output for an input with `inputs` channels has the shape of the input."""
         return self.stride == 1 and inputs == self.sizes.widths[self.stage]

@@ -193,7 +193,7 @@ class Bottleneck(nn.Module):
     project: bool = False
 
     def keeps_shape(self, inputs: int) -> bool:
-        """Returns whether the output has the shape of the input, which has `inputs` channels."""
+        """Returns whether the output for an input with `inputs` channels has the shape of the input."""
         return self.stride == 1 and inputs == self.features
 
     @nn.compact
