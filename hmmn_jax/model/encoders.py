@@ -12,9 +12,6 @@ from hmmn_jax.model.backbones import Features
 from hmmn_jax.model.config import HMMNConfig
 from hmmn_jax.model.layers import Conv, Key
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class Memory(struct.PyTreeNode):
     """Keys and values of t memory frames for o objects, each of shape `[b,o,t,h,w,c]`, where h and w depend on the stride.
