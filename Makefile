@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loads
 demo: $(VENV)/.demo
 	$(BIN)/hmmn-jax demo --output runs/demo
 
-# Compiled programs are kept for the next run, because compilation takes about half of the test time.
+# The tests cache compiled programs for the next run, because compilation takes about half of the test time.
 test test-slow test-browser coverage: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.jax_cache
 test test-slow test-browser coverage: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0.1
 

@@ -22,7 +22,7 @@ from tools.verify import verify
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Prints the largest difference from the published code for each frame. Returns 1 if a difference exceeds the tolerance."""
+    """Prints each frame's largest logit difference from the published code. Returns 1 if a difference exceeds the tolerance."""
     if not options.tolerance >= 0:
         raise ConfigError(f"--tolerance is {options.tolerance}, expected 0 or more")
     inputs = options.official, options.checkpoint, options.frames, options.mask

@@ -1,4 +1,4 @@
-"""Segments the sequences of a benchmark, a folder of images, or a video file. Scores the results, or existing masks.
+"""Segments the sequences of a benchmark, a folder of images, or a video file. Scores the new masks or existing masks.
 
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
@@ -13,9 +13,9 @@ all results.
 MASKS is a folder with masks of some frames. Each mask is treated as the complete annotation of its frame. --direction sets the
 direction in which the other frames are segmented.
 
-To resume with the missing videos, run the same command again. RUN/record lists the files that previous runs wrote; no other
+To resume with the missing videos, run the same command again. RUN/record lists the files that previous runs wrote. No other
 files are changed or deleted. To change a field of the config, pass, for example, --config.mem_every=3. To use several hosts,
-run the same command on each of them with --distributed and the same RUN.
+run the same command on each host with --distributed and the same RUN.
 
 The exit code is 0 if all videos are complete, 1 if some videos failed, and 2 if flags, files or settings are invalid. The exit
 code of an interrupted program is 130 or 143. With exit code 1, the videos that did not fail are complete.
@@ -35,7 +35,7 @@ from hmmn_jax.io.files import user_path
 PROGRAM = "evaluate.py"
 RESUME = "Run the same command to resume with the missing videos"
 DEFAULT = Path(__file__).parent / "configs" / "evaluate" / "davis2016_val.py"
-CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; default: configs/evaluate/davis2016_val.py.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file. The default is configs/evaluate/davis2016_val.py.")
 DATA = flags.DEFINE_string("data", None, "Root folder of the benchmark, with JPEGImages, Annotations and ImageSets.")
 FRAMES = flags.DEFINE_string("frames", None, "Folder of images, or video file, to segment instead of --data.")
 MASK = flags.DEFINE_string("mask", None, "Indexed PNG with the ids of the objects in the first frame, or a folder of masks.")
@@ -43,12 +43,14 @@ DIRECTION = flags.DEFINE_enum(
     "direction", None, ["both", "forward", "backward"], "Direction in which the masks are propagated, if --mask is a folder."
 )
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Output of convert_weights.py, a training workdir, a .pth or .safetensors file, or lite."
+    "checkpoint",
+    None,
+    "Output of convert_weights.py, a training workdir, a .pth or .safetensors file, or the bundled model lite.",
 )
 STEP = flags.DEFINE_string("step", None, "Step of a workdir, or best for the highest J&F. The default is the latest step.")
 SCORE = flags.DEFINE_string("score", None, "Score the masks SEQUENCE/FRAME.png in this folder instead of segmenting.")
-OUTPUT = flags.DEFINE_string("output", None, "Output folder; optional only with --score.")
-STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of inputs in a bucket; later runs reuse the copies.")
+OUTPUT = flags.DEFINE_string("output", None, "Output folder. Required unless --score is set.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of inputs in a bucket. Later runs reuse the copies.")
 OVERLAYS = flags.DEFINE_bool("overlays", False, "Also write a picture of every frame with its masks overlaid.")
 MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "Also write a movie of each video with its masks overlaid.")
 EXPORT = flags.DEFINE_list("export", [], "Also export the masks in these formats: davis, binary, rgba, coco, ytvis, mp4, gif.")
@@ -77,18 +79,18 @@ def run() -> None:
 
 
 def output_folder() -> AnyPath | None:
-    """Returns the output folder, or None without --output. Raises DataError for an unsupported path."""
+    """Returns the output folder, or None without --output. Raises DataError for an unsupported URL scheme."""
     return absolute(user_path(OUTPUT.value, buckets=True)) if OUTPUT.value else None
 
 
 def check() -> None:
-    """Raises DataError if the path of the output folder is not supported."""
+    """Raises DataError if the URL scheme of the output folder is not supported."""
     output_folder()
 
 
 def main(_: list[str]) -> None:
     """Runs the evaluation and exits with its exit code."""
-    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread
+    logging.set_verbosity(logging.ERROR)  # otherwise, Orbax logs a line for every thread
     leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"the command received SIGTERM. {RESUME}"))
 
 

@@ -4,7 +4,7 @@
     python train.py --config configs/train/main.py --config.init=RUN1 --workdir RUN2
 
 To change a field of the config, pass, for example, --config.batch=8. To train on several hosts, start this program on each
-host. On TPU pods and under Slurm, pass --distributed; elsewhere, pass --coordinator, --processes and --process.
+host. On TPU pods and under Slurm, pass --distributed. Elsewhere, pass --coordinator, --processes and --process.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from hmmn_jax.io.stage import Stage
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file of the experiment, such as configs/train/main.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If the directory already contains a run, training resumes.")
 TAKEOVER = flags.DEFINE_bool("takeover", False, "Take over the workdir from a process that appears to be using it.")
-STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of data in a bucket; later runs reuse the copies.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of data in a bucket. Later runs reuse the copies.")
 define_launch_flags()
 RESUME = "Run the same command to resume from the last checkpoint"
 
@@ -35,7 +35,7 @@ RESUME = "Run the same command to resume from the last checkpoint"
 def require_unused(arguments: list[str]) -> None:
     """Raises ConfigError if another run is writing to the workdir.
 
-    The check runs before the config file is loaded, because loading it imports JAX and takes seconds.
+    The check runs before the config file is loaded, because loading the file imports JAX and takes seconds.
     """
     workdir = value_of("workdir", arguments)
     if workdir and value_of("takeover", arguments) is None:
@@ -62,7 +62,7 @@ def run() -> int:
         from hmmn_jax.training.validation import find_validation
     except ImportError as missing:
         raise ConfigError(f"{reason(missing)}. Install the packages for training: pip install '.[train,data]'") from missing
-    logging.set_verbosity(logging.ERROR)  # Orbax logs every thread and warns about every checkpoint without a score
+    logging.set_verbosity(logging.ERROR)  # Orbax logs a line for every thread and warns about every checkpoint without a score
     config = CONFIG.value
     require_settings(config)
     if config.deterministic:  # JAX reads XLA_FLAGS when it initializes its backend

@@ -1,10 +1,10 @@
-"""Ablation study: scores of a checkpoint with parts of the memory disabled.
+"""Runs an ablation study: scores a checkpoint with parts of the memory disabled.
 
     python benchmarks/ablation.py --checkpoint lite --data DAVIS
 
-Prints J&F, J and F on DAVIS-2016 at the original frame size. All objects of the first mask are treated as one object. All rows
-use the same weights. This is possible because training randomly disables the memories at strides 8 and 4. The last row is a
-baseline without a model.
+Prints a table with J&F, J and F on DAVIS-2016, by default at the original frame size. All objects of the first mask are treated
+as one object. All rows of the table use the same weights. This is possible because training randomly disables the memories at
+strides 8 and 4. The last row is a baseline without a model.
 """
 
 import argparse

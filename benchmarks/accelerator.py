@@ -1,4 +1,4 @@
-"""Speed and memory of the published network on a GPU or TPU.
+"""Measures the speed and memory of the published network on a GPU or TPU.
 
 One run takes ten minutes. The results can be compared between machines.
 
@@ -15,10 +15,11 @@ on another machine, unpack them, and copy the folder:
 
 If flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
 
-Each case is written to the output as a line of JSON as soon as it has been measured, and a table is printed at the end. A step
-that exceeds its time limit stops after the current case. If a case hangs, its process is killed, and the next step starts in a
-new process. Earlier measurements are kept. `--quick` runs all steps with tiny models and shapes to test the script, even on a
-CPU. The results of `--quick` are meaningless. The steps are in benchmarks/accelerator_steps.py.
+The script runs the steps in benchmarks/accelerator_steps.py, and each step measures one or more cases. Each case is appended to
+the output file as a line of JSON as soon as the case has been measured. A table is printed at the end. A step that exceeds its
+time limit stops after the current case. If a case hangs, its process is killed, and the next step starts in a new process.
+Earlier measurements remain in the output file. `--quick` runs all steps with tiny models and shapes to test the script, even on
+a CPU. The results of `--quick` are meaningless.
 """
 
 import argparse
@@ -60,7 +61,7 @@ class Output:
         print(line, flush=True)
 
     def started(self) -> set[str]:
-        """The steps that have been started."""
+        """Returns the names of the steps that have been started."""
         return {record["step"] for record in read(self.path) if record.get("started")}
 
 

@@ -41,7 +41,7 @@ from hmmn_jax.ops.selection import top_k, top_k_in_rounds
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The model, the sizes of frames and training clips, and the cases of some steps."""
+    """The model config, the sizes of frames and training clips, and the cases that the steps measure."""
 
     config: HMMNConfig = HMMNConfig()  # noqa: RUF009, the class is frozen
     frame: tuple[int, int] = (480, 864)
@@ -92,7 +92,10 @@ def device(sizes: Sizes) -> Iterator[Figures]:
 
 
 def selection(sizes: Sizes) -> Iterator[Figures]:
-    """Times several ways to select the top 32 cells for three objects. Also checks how exact selections handle ties."""
+    """Times several ways to select the top 32 cells for three objects.
+
+    Also checks whether exact selections return the same indices as a stable sort if values are equal.
+    """
     cells = (sizes.frame[0] // 16) * (sizes.frame[1] // 16)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 3, cells, 2 * cells)).astype(np.float32)
@@ -105,7 +108,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
         "lax.approx_max_k of 32": functools.partial(jax.lax.approx_max_k, k=k),
         "full sort of values": functools.partial(jnp.sort, axis=-1),
     }
-    ties = np.round(x[:, :1], 1) + 0.0  # without -0.0, which top_k may sort after 0.0
+    ties = np.round(x[:, :1], 1) + 0.0  # removes -0.0, which top_k may sort after 0.0
     ties[..., : cells // 2] = -np.inf
     wanted = np.argsort(-ties, axis=-1, kind="stable")[..., :k]
     for name in ("as shipped", "lax.top_k of 32", "rounds of 16"):
@@ -117,7 +120,7 @@ def selection(sizes: Sizes) -> Iterator[Figures]:
 
 
 def values(sizes: Sizes) -> Iterator[Figures]:
-    """Times exact and fast products of weights and values. Also times bank reads with traced and static loop lengths."""
+    """Times the exact and the fast product of weights and values. Also times bank reads with traced and static loop lengths."""
     config, (h, w) = sizes.config, (sizes.frame[0] // 16, sizes.frame[1] // 16)
     for dtype in ("bfloat16", "float32"):
         weights, bank = noise((1, 1, h * w, h * w)), noise((1, 1, h * w, config.value_dim_s16), dtype)
@@ -159,7 +162,7 @@ def fine_read(sizes: Sizes) -> Iterator[Figures]:
 
 
 def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused: bool | None = None) -> Iterator[Figures]:
-    """Latency, throughput, dispatch time, compilation time and memory of `Segmenter` for one frame."""
+    """Measures latency, throughput, dispatch time, compilation time and memory of `Segmenter` for one frame."""
     for dtype, objects in cases or sizes.frames:
         compiling = Compiling()
         config = sizes.config.replace(dtype=dtype)
@@ -196,12 +199,15 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
 
 
 def single_programs(sizes: Sizes) -> Iterator[Figures]:
-    """Like `frame`, but with separate programs for each batch of objects, as on a CPU."""
+    """Repeats the measurements of `frame` with separate programs for each batch of objects, which are the default on a CPU."""
     yield from frame(dataclasses.replace(sizes, memory=sizes.memory[:1]), sizes.frames[:2], fused=False)
 
 
 def quality(sizes: Sizes) -> Iterator[Figures]:
-    """J&F of the bundled model on the bundled clip, and the fraction of pixels that differ from masks computed on the CPU."""
+    """Measures the J&F of the bundled model on the bundled clip.
+
+    Also measures the fraction of pixels that differ from masks computed on the CPU.
+    """
     names = (DEMO_CLIP / "ImageSets/2017/val.txt").read_text().split()
     frames, truth = (
         np.stack([np.asarray(Image.open(path)) for path in sorted((DEMO_CLIP / folder / "240p" / names[0]).iterdir())])

@@ -42,24 +42,24 @@ def timed(function: Callable[..., Any], *arguments: Any, runs: int) -> Figures:
 
 
 def memory(compiled: jax.stages.Compiled) -> Figures:
-    """The memory that a compiled program needs for temporaries."""
+    """Returns the memory in MiB that a compiled program needs for temporaries."""
     found = compiled.memory_analysis()
     return {} if found is None else {"temporaries_mib": found.temp_size_in_bytes / MIB}
 
 
 def peak_gib() -> float | None:
-    """Peak device memory of this process so far in GiB; None if unknown."""
+    """Returns the peak device memory of this process so far in GiB, or None if unknown."""
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     return None if peak is None else peak / 2**30
 
 
 def noise(shape: tuple[int, ...], dtype: str = "float32") -> jax.Array:
-    """Uniform random numbers in [0, 1)."""
+    """Returns uniform random numbers in [0, 1)."""
     return jax.random.uniform(jax.random.key(0), shape).astype(dtype)
 
 
 def random_variables(config: HMMNConfig) -> Any:
-    """Random model variables, scaled so that activations stay in a normal range."""
+    """Returns random model variables, scaled so that activations stay in a normal range."""
     rng = np.random.default_rng(0)
 
     def draw(leaf: Any) -> np.ndarray:
@@ -71,7 +71,7 @@ def random_variables(config: HMMNConfig) -> Any:
 
 
 def picture_and_mask(size: tuple[int, int], objects: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of random noise, and a mask with one rectangle per object."""
+    """Returns a picture of random noise, and a mask with one rectangle per object."""
     height, width = size
     mask = np.zeros(size, np.uint8)
     for k in range(objects):
@@ -81,7 +81,7 @@ def picture_and_mask(size: tuple[int, int], objects: int, seed: int = 0) -> tupl
 
 
 def capacity(count: int) -> int:
-    """The number of slots in a bank that has grown to `count` memory frames."""
+    """Returns the number of slots in a bank that has grown to `count` memory frames."""
     slots = 8
     while slots < count:
         slots *= 2
@@ -89,7 +89,7 @@ def capacity(count: int) -> int:
 
 
 def remembering(segmenter: Segmenter, state: State, picture: np.ndarray, count: int) -> State:
-    """The state with `count` memory frames, including the previous frame, and with a bank of the corresponding capacity."""
+    """Returns a state with `count` memory frames, including the previous frame, and a bank of the corresponding capacity."""
     while state.groups[0].bank is None or int(state.groups[0].kept) < 1:
         state, _ = segmenter.step(state, picture, donate=True)
     groups = []

@@ -97,7 +97,7 @@ def play(
 def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Like `play`, but with given corrections, and with forward passes only."""
+    """Yields a dict with J and F after each of the given corrections, with forward passes only."""
     session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])
@@ -110,7 +110,7 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """J and F of all frames and objects, [T,K]. Both are 1 if neither mask contains the object."""
+    """Returns J and F of all frames and objects, [T,K]. Both are 1 if neither mask contains the object."""
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -125,7 +125,7 @@ def worst(session: Session, jf: np.ndarray) -> int:
 def proposed(session: Session, _: np.ndarray) -> int:
     """Returns the frame that the session suggests."""
     t = session.next_to_annotate()
-    assert t is not None  # some frames are not annotated
+    assert t is not None  # at least one frame is not annotated
     return t
 
 
@@ -212,7 +212,7 @@ def _numbers(played: dict[str, Any]) -> dict[str, Any]:
 
 
 def _before_and_after(frame: np.ndarray, truth: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Draws both masks side by side, each with the outline of the ground truth."""
+    """Draws the masks before and after a round side by side, each with the outline of the ground truth."""
     return np.concatenate([outline(overlay(frame, ids), truth) for ids in (before, after)], axis=1)
 
 

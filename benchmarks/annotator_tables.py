@@ -10,19 +10,19 @@ LOST = 0.5  # an object with a lower J is considered lost
 
 
 def jf(played: dict[str, Any]) -> np.ndarray:
-    """J&F of each frame in a round, [T]."""
+    """Returns the J&F of each frame in a round, [T]."""
     return (np.array(played["j"]) + np.array(played["f"])).mean(axis=1) / 2
 
 
 def never_annotated(row: dict[str, Any]) -> np.ndarray:
-    """A boolean array [T], which is true for the frames that are never annotated."""
+    """Returns a boolean array [T], which is true for the frames that are never annotated."""
     free = np.ones(len(row["rounds"][0]["j"]), bool)
     free[row["rounds"][-1]["annotated"]] = False
     return free
 
 
 def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
-    """The mean J&F of each round over all frames, and over the frames that are never annotated, by policy."""
+    """Returns the mean J&F of each round, over all frames and over never-annotated frames, for a policy and its baselines."""
     free = never_annotated(row)
     ways = {row["policy"]: row["rounds"]}
     if "forward" in row:
@@ -31,7 +31,10 @@ def curves(row: dict[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
-    """Rounds in which the J&F of never-annotated frames decreases by more than `FALL`, each with the most affected frame."""
+    """Returns the rounds in which the J&F of never-annotated frames decreases by more than `FALL`.
+
+    Each round is returned with the frame whose J&F decreases most.
+    """
     free, found = never_annotated(row), []
     for r in range(1, len(row["rounds"])):
         change = np.where(free, jf(row["rounds"][r]) - jf(row["rounds"][r - 1]), 0)
@@ -41,7 +44,7 @@ def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation. Equal values share the mean of their ranks."""
+    """Returns Spearman's rank correlation. Equal values share the mean of their ranks."""
     ranks = []
     for values in (np.asarray(x), np.asarray(y)):
         _, index, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -50,7 +53,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def confidence_pairs(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and J of the objects in predicted frames of all rounds. Objects without pixels are excluded."""
+    """Returns the confidence and J of the objects in predicted frames of all rounds. Objects without pixels are excluded."""
     confidence, j = [], []
     for played in row["rounds"]:
         predicted = np.setdiff1d(np.arange(len(played["j"])), played["annotated"])
@@ -70,7 +73,10 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
-    """Returns a table with the J&F of each policy and round, averaged over sequences, and the range over seeds, if any."""
+    """Returns a table with the J&F of each policy and round, averaged over sequences.
+
+    If a policy was run with several seeds, the table also contains the range over seeds.
+    """
     ways: dict[str, dict[int, list[list[float]]]] = {}
     for row in rows:
         for way, both in curves(row).items():
@@ -98,7 +104,10 @@ def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _confidence(rows: Sequence[dict[str, Any]]) -> str:
-    """The rank correlation between confidence and J over all predicted frames, for the first policy of each sequence."""
+    """Returns a table with the rank correlation between confidence and J over all predicted frames.
+
+    The table uses the first policy of each sequence.
+    """
     first = {row["sequence"]: row for row in reversed(rows)}.values()
     pairs = {row["sequence"]: confidence_pairs(row) for row in first}
     if len(pairs) > 1:

@@ -1,11 +1,11 @@
-"""Compares the frames per second of evaluate.py with those of another checkout of the project.
+"""Compares the frames per second of evaluate.py in this checkout and in another checkout of the project.
 
     git worktree add OTHER COMMIT
     python benchmarks/beside.py --frames DIR --mask FIRST.png --checkpoint lite --other OTHER --other_checkpoint OTHER/MODEL
 
 Runs evaluate.py several times on the same frames, alternating between the two checkouts. Each run prints its frames per second.
 Compilation is excluded. The script prints all measurements, their medians and the ratio. The script also prints the load of the
-machine before the first process starts. Run the script on an otherwise idle machine.
+machine, measured before the first process starts. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask
 
 
 def main() -> None:
-    """Prints the table."""
+    """Runs evaluate.py alternately in both checkouts, and prints the frames per second, the medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("frames", "mask", "other"):
         parser.add_argument(f"--{name}", type=lambda path: Path(path).absolute(), required=True)

@@ -1,10 +1,10 @@
-"""Training clips per second from a bucket with a latency of 40 ms, with sequential and with parallel reads.
+"""Measures training clips per second from a bucket with a latency of 40 ms, with sequential and with parallel reads.
 
     python benchmarks/bucket_input.py
 
-Starts an emulator of Cloud Storage on this machine, and a proxy that delays each request. Builds a small data set, and
-alternately reads clips sequentially and with `make_batches`. Sequential reading uses one worker per core, and each worker reads
-its records one after another. Prints the clips per second of each round, and the medians and their ratio as JSON.
+Starts an emulator of Cloud Storage on this machine, and a proxy that delays each request. Builds a small data set, and measures
+sequential and parallel reads alternately. Sequential reading uses one worker per core, and each worker reads its records one
+after another. Prints the clips per second of each round, and the medians and their ratio as JSON.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def draw(root: Path) -> Path:
 
 
 def settings(data_dir: str) -> ConfigDict:
-    """Settings for 64x64 clips, so that computation takes little time compared with the requests."""
+    """Returns settings for 64x64 clips, so that computation takes little time compared with the requests."""
     config = configs.videos({"set": configs.source("davis/2017", still=False)}, ((0, 5),))
     config.size, config.resize, config.min_area, config.data_dir = (64, 64), 64, 16, data_dir
     return config

@@ -1,9 +1,9 @@
-"""Statistics of a mixture of training clips: the fraction of each data set, skips between frames, and objects per clip.
+"""Prints statistics of a mixture of clips: the fraction of each data set, skips between frames, and objects per clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
-For each sample number in `--first`, computes statistics over consecutive clips, beginning with that sample. If a clip contains
-no object, the exit code is 1.
+For each sample number in `--first`, computes statistics over consecutive clips, beginning with that sample (rounded down to a
+multiple of 8). If a clip contains no object, the exit code is 1.
 """
 
 import collections
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.clips import make_batches
 from hmmn_jax.errors import HMMNError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Config of an experiment, whose data section is used.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config. Only its data section is used.")
 CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips to draw for each number in --first.", lower_bound=1)
 FIRST = flags.DEFINE_list("first", ["0"], "Sample numbers at which to start drawing clips, separated by commas.")
 

@@ -32,7 +32,7 @@ def encode(pixels: np.ndarray, kind: str) -> bytes:
 
 
 def generate(root: Path, padding: int) -> None:
-    """Creates the folder of the split from hard links to a few files.
+    """Creates the folder `train` of a data set from hard links to a few files.
 
     The JPEGs contain comments of `padding` bytes.
     """
@@ -57,7 +57,7 @@ def generate(root: Path, padding: int) -> None:
 
 
 def read(data_dir: Path, clips: int) -> None:
-    """Opens the data set and fetches random clips of three frames."""
+    """Opens the data set, fetches random clips of three frames, and prints the times and the peak memory."""
     from data.source import open_source
 
     imported, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()

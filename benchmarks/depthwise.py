@@ -1,4 +1,4 @@
-"""Speed of EfficientNet-Lite0 up to stride 16, forward and backward, compared with the same network in PyTorch.
+"""Compares the speed of EfficientNet-Lite0 up to stride 16, forward and backward, with the same network in PyTorch.
 
     python benchmarks/depthwise.py
 
@@ -7,7 +7,7 @@ The forward pass is measured for one 480x864 frame, with BatchNorm folded (as in
 backward pass is measured for six 192x192 images, with gradients of all parameters and with the stored BatchNorm statistics.
 Each round starts a new process for this project and then a new process for PyTorch. PyTorch is measured with the default memory
 format and with channels last. Prints the medians over the rounds, and their ratios. The script also prints the load of the
-machine before the first process starts. Run the script on an otherwise idle machine.
+machine, measured before the first process starts. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -29,7 +29,7 @@ FEATURES = (2, 4, 10)  # indices of the blocks whose outputs are used
 
 
 def measure_ours(runs: int) -> dict[str, float]:
-    """The time in seconds for each row of the table, as the median of `runs` calls."""
+    """Returns the median time of `runs` calls in seconds, for each row of the table."""
     import jax
 
     from hmmn_jax.model.backbones import EfficientNetLite
@@ -63,7 +63,7 @@ def measure_ours(runs: int) -> dict[str, float]:
 
 
 def measure_torch(runs: int) -> dict[str, list[float]]:
-    """The PyTorch times in seconds for each row of the table, with the default memory format and with channels last."""
+    """Returns the PyTorch times in seconds for each row of the table, with the default memory format and with channels last."""
     import torch
     from torch import nn
 
@@ -142,12 +142,12 @@ def measure_torch(runs: int) -> dict[str, list[float]]:
 
 
 def draw(shape: tuple[int, ...]) -> np.ndarray:
-    """Random frames with values in [0, 1) and a fixed seed."""
+    """Returns random frames with values in [0, 1), drawn with a fixed seed."""
     return np.random.default_rng(0).uniform(size=shape).astype(np.float32)
 
 
 def seconds(call: Callable[[], object], runs: int) -> float:
-    """The median time of a call in seconds, after two warm-up calls."""
+    """Returns the median time of a call in seconds, after two warm-up calls."""
     times = []
     for _ in range(runs + 2):
         start = time.perf_counter()

@@ -1,10 +1,11 @@
-"""Seconds until the first mask, including imports and compilation, with an empty cache of compiled programs.
+"""Measures the seconds until the first mask, including imports and compilation, with an empty cache of compiled programs.
 
     python benchmarks/first_frame.py --checkpoint lite --height 240 --width 432
     python benchmarks/first_frame.py --height 480 --width 864 --flags ""
 
 Each round starts a new process. Without --checkpoint, the published network is used with random weights. By default, the
-process has the compiler flags of `hmmn-jax`; --flags replaces them. Run the script on an otherwise idle machine.
+process has the compiler flags of `hmmn-jax`. The option --flags replaces these flags. Run the script on an otherwise idle
+machine.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def measure(height: int, width: int, checkpoint: str | None) -> None:
     from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.model.hmmn import abstract_variables
 
-    keep_host_memory_small()  # as the commands do
+    keep_host_memory_small()  # the hmmn-jax commands also call this function
     compiled: list[float] = []
 
     def listen(event: str, duration_secs: float, **_: object) -> None:
@@ -66,7 +67,7 @@ def measure(height: int, width: int, checkpoint: str | None) -> None:
 
 
 def main() -> None:
-    """Runs the processes and prints a line for each."""
+    """Runs the processes, and prints a line with the times of each process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)

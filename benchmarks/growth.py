@@ -1,17 +1,18 @@
-"""Seconds per frame and memory use as functions of the numbers of memory frames, objects, pixels and frames.
+"""Measures seconds per frame and memory use as functions of the numbers of memory frames, objects, pixels and frames.
 
     python benchmarks/growth.py --points growth.jsonl --out docs/growth.png
 
-The model is hmmn-lite. A point on the axes of memory frames, objects and pixels is the median time of a few frames, and the
-peak memory of the process. For objects and pixels, each point is measured in a new process. For memory frames, one process
+The model is hmmn-lite. A point on the axes of memory frames, objects and pixels consists of the median time of a few frames and
+the peak memory of the process. For objects and pixels, each point is measured in a new process. For memory frames, one process
 measures all points. For the axis of frames, `hmmn-jax segment` segments a long 426x240 video with at most BOUND memory frames.
 A point on this axis consists of the mean time per frame since the previous point, and the resident memory when the point is
 reached.
 
 Each point is appended to the file --points as soon as it has been measured. Points in this file are not measured again, so the
-command can be interrupted and rerun. Points that need more than --limit GiB of memory are not measured. After --minutes
-minutes, no new process is started. Missing points are predicted from the two largest measured points of their axis. Prints a
-table with the local exponent of each curve, which is 1 for linear growth. Run the script on an otherwise idle machine.
+command can be interrupted and rerun. Points that are predicted to need more than --limit GiB of memory are not measured. After
+--minutes minutes, no new process is started, except for an axis with fewer than two measured points. Missing points are
+predicted from the two largest measured points of their axis. Prints a table with the local exponent of each curve, which is 1
+for linear growth. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def measure_film(values: list[int]) -> Iterator[dict]:
     from hmmn_jax.io.movies import MovieWriter
 
     clip = [read_image(path) for path in sorted((DEMO_CLIP / "JPEGImages/240p/koi").iterdir())]
-    clip += clip[-2:0:-1]  # forwards and backwards, so that the video has no cuts
+    clip += clip[-2:0:-1]  # plays the clip forwards, then backwards, so that the video has no cuts
     with tempfile.TemporaryDirectory() as folder:
         film, masks = Path(folder, "film.mp4"), Path(folder, "out/record/unfinished")
         with MovieWriter(film, 25) as movie:
@@ -98,7 +99,7 @@ def measure_film(values: list[int]) -> Iterator[dict]:
 
 
 def _wait(process: subprocess.Popen, masks: Path, count: int) -> int:
-    """Waits until an unfinished run has written `count` masks. Returns the number of masks."""
+    """Waits until an unfinished run has written at least `count` masks. Returns the number of masks written so far."""
     while (done := sum(len(os.listdir(folder)) for folder in masks.glob("*/masks/*"))) < count:
         if process.poll() is not None:
             raise RuntimeError(f"the process ended after {done} of {count} frames")
@@ -180,8 +181,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=Path, required=True, help="JSON lines file to which measured points are added")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--limit", type=float, default=20.0, help="maximum memory of a measured point in GiB")
-    parser.add_argument("--minutes", type=float, default=60.0, help="time after which no new process is started")
+    parser.add_argument("--limit", type=float, default=20.0, help="memory limit in GiB; points that need more are predicted")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes after which no new process is started")
     given = parser.parse_args()
     points = collect(given.points, given.limit, given.minutes)
     print(table(points))

@@ -1,4 +1,4 @@
-"""Seconds per frame and peak memory of inference, optionally compared with another implementation.
+"""Measures seconds per frame and peak memory of inference, optionally also of another implementation.
 
     python benchmarks/inference.py --memory 2 20 --peer "python PEER.py time --memory 2 20"
     python benchmarks/inference.py --objects 3 --memory 2 --peer "python PEER.py time --objects 3 --memory 2"
@@ -31,7 +31,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
     from hmmn_jax.inference.host_memory import keep_host_memory_small
     from hmmn_jax.model.hmmn import abstract_variables
 
-    keep_host_memory_small()  # as evaluate.py does
+    keep_host_memory_small()  # evaluate.py also calls this function
     rng = np.random.default_rng(0)
 
     def random_leaf(leaf):
@@ -45,7 +45,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
         config = HMMNConfig()
         variables = jax.tree.map(random_leaf, abstract_variables(config))
     segmenter = Segmenter(variables, config, mem_every=1)
-    del variables  # as in evaluate.py; the segmenter has its own copy
+    del variables  # evaluate.py also deletes this reference; the segmenter has a copy
     frame = rng.integers(0, 256, (height, width, 3), np.uint8)
     mask = np.zeros((height, width), np.uint8)
     for k in range(objects):

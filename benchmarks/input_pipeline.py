@@ -1,11 +1,12 @@
-"""Training clips per second on one core, compared with the same augmentations in Pillow, as is common in PyTorch code.
+"""Measures training clips per second on one core, with this package and with the same augmentations in Pillow.
 
     python benchmarks/input_pipeline.py --data_dir DATA --stills image_masks/ccp image_masks/human image_masks/camvid
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
-In each round, each implementation runs in a new process on one core, and its speed is measured after a warm-up. Prints the
-medians over the rounds and their ratio. For this project, the script also prints the time for reading, decoding and
-transforming, and the time to the first batch at step 0 and at step 100,000. Run the script on an otherwise idle machine.
+Augmentations in Pillow are common in PyTorch code. In each round, each implementation runs in a new process on one core. The
+speed is measured after a warm-up. Prints the medians over the rounds and their ratio. For this project, the script also prints
+the time for reading, decoding and transforming, and the time to the first batch at step 0 and at step 100,000. Run the script
+on an otherwise idle machine.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def make_config(args: argparse.Namespace):
 
 
 def timed(step, warm_up: int, count: int) -> float:
-    """The mean time of `count` calls in seconds, after a warm-up."""
+    """Returns the mean time of `count` calls in seconds, after a warm-up."""
     for _ in range(warm_up):
         step()
     start = time.perf_counter()

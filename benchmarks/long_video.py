@@ -1,4 +1,4 @@
-"""Resident memory while segmenting a long video, with and without a limit on the number of memory frames.
+"""Measures the resident memory while segmenting a long video, with and without a limit on the number of memory frames.
 
     python benchmarks/long_video.py --out docs/long_video.png
 
@@ -78,7 +78,7 @@ def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
 
 
 def slots(frame: int, bound: int = 0) -> int:
-    """The number of slots in the bank when a frame is segmented.
+    """Returns the number of slots in the bank when a frame is segmented.
 
     The bank needs a slot for each memory frame and a slot for the previous frame. The number of slots is doubled as needed.
     """

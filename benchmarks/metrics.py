@@ -1,4 +1,4 @@
-"""Milliseconds per frame on one core to compute J and F, or the metrics of MOSE v2, on generated masks.
+"""Measures the time per frame to compute J and F, or the metrics of MOSE v2, on one core with generated masks.
 
     python benchmarks/metrics.py
     python benchmarks/metrics.py --objects 1 --height 1080 --width 1920

@@ -1,4 +1,4 @@
-"""Latency, speed and memory of `hmmn-jax paint`, measured over HTTP with the server in a separate process.
+"""Measures latency, speed and memory of `hmmn-jax paint` over HTTP, with the server in a separate process.
 
     python benchmarks/paint.py latency                    # the bundled model at 480x864
     python benchmarks/paint.py memory --frames 2000       # a long video, with a segmenter that runs no network
@@ -14,8 +14,9 @@
 Times are printed in milliseconds, and as multiples of the time per frame of `Segmenter.run` in a process without a server. Run
 `latency` on an otherwise idle machine.
 
-`memory` propagates through a long video while a client requests frames, thumbnails and masks. The resident memory of the server
-is printed every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft edges.
+`memory` propagates masks through a long video while a client requests frames, thumbnails and masks. The resident memory of the
+server is printed every hundred frames. The segmenter returns the mask of the previous frame, moved by one pixel, with soft
+edges.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main() -> None:
     """Runs one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("latency", "memory"))
-    parser.add_argument("--frames", type=int, default=40, help="number of frames of the video (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=40, help="number of frames of a job (default: %(default)s)")
     parser.add_argument("--strokes", type=int, default=20, help="number of masks to send (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def latency(folder: Path, options: argparse.Namespace) -> None:
-    """Measures strokes and jobs with the bundled model."""
+    """Measures the latency of strokes, and the latency and speed of jobs, with the bundled model."""
     video, clip, mask, count = folder / "koi", folder / "clip", make_mask(), options.frames
     from PIL import Image
 
@@ -129,7 +130,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
 
 
 class Page:
-    """A client that sends the same requests as the page."""
+    """An HTTP client that sends the same requests as the web page."""
 
     def __init__(self, url: str, number: int):
         """`number` is the process id of the server."""
@@ -139,7 +140,7 @@ class Page:
 
     @property
     def megabytes(self) -> float:
-        """Resident memory of the server in MiB."""
+        """The resident memory of the server in MiB."""
         pages = int(Path(f"/proc/{self._number}/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20
 
@@ -212,7 +213,7 @@ def served(project: Path, video: Path, model: str) -> Iterator[Page]:
 
 
 def serve(project: Path, video: Path, model: str, sender: Any) -> None:
-    """Serves a project as `hmmn-jax paint` does, and sends the address through `sender`."""
+    """Serves a project with the settings of `hmmn-jax paint`, and sends the address through `sender`."""
     set_compiler_flags(quick=True)
     from hmmn_jax import load_checkpoint
     from hmmn_jax.inference.host_memory import keep_host_memory_small

@@ -1,9 +1,9 @@
 """The augmentations of `data/clips` for one sample at a time, implemented with Pillow and Python as in typical PyTorch code.
 
 `input_pipeline.py` uses this implementation as its reference. The implementation reads the same files as `data/clips`, and
-draws different random numbers from the same ranges. Where common implementations differ, the fastest one is used. Colours are
-changed after the crop, the hue is changed only if the config requires it, and pasted objects are cut out before they are
-rotated.
+draws different random numbers from the same ranges. Where implementations in PyTorch code differ, the fastest variant is used.
+Colours are changed after the crop, the hue is changed only if the config requires it, and pasted objects are cut out before
+they are rotated.
 """
 
 import io
@@ -32,7 +32,7 @@ class PilClips:
         ]
 
     def clip(self) -> tuple[np.ndarray, np.ndarray]:
-        """Draws random clips until one has a large enough object. Returns frames uint8 [3,H,W,3] and masks uint8 [3,H,W]."""
+        """Draws clips until a clip contains a large enough object. Returns frames uint8 [3,H,W,3] and masks uint8 [3,H,W]."""
         while True:
             frames, masks = self._attempt()
             ids, areas = np.unique(masks[0], return_counts=True)
@@ -100,7 +100,7 @@ class PilClips:
         return [start, start + gaps[0], start + sum(gaps)]
 
     def _affine(self, ranges: ConfigDict, x: float, y: float) -> tuple[float, ...]:
-        """Pillow's six coefficients of a random affine map from output to input. The map keeps the point (x, y) fixed."""
+        """Returns Pillow's six coefficients of a random affine map from output to input, with the fixed point (x, y)."""
         angle = math.radians(self.random.uniform(-ranges.rotation, ranges.rotation))
         slant = math.tan(math.radians(self.random.uniform(-ranges.shear, ranges.shear)))
         zoom = np.diag([self.random.uniform(*ranges.zoom), self.random.uniform(*ranges.zoom)])
@@ -110,7 +110,7 @@ class PilClips:
         return (*back[0], offset[0], *back[1], offset[1])
 
     def _corner(self, mask: np.ndarray) -> tuple[int, int]:
-        """The left and top coordinates of a random crop that contains a random pixel of an object."""
+        """Returns the left and top coordinates of a random crop that contains a random pixel of an object."""
         rows, columns = np.nonzero(mask)
         place = self.random.randrange(len(rows)) if len(rows) else None
         corner = []

@@ -16,7 +16,7 @@ from pathlib import Path
 HOP = 2e-6  # assumed time for a message to a neighbouring chip, in seconds
 INPUT = {"stills": 75.8, "480p videos": 70.1}  # clips per second on one core; see docs/results.md
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)  # assumed fractions of clips that need the branch with the most object slots
-SAMPLES = 260 * 3771  # as in configs/train/main.py
+SAMPLES = 260 * 3771  # number of samples in configs/train/main.py
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e1
 
 
 def all_reduce_seconds(record: dict) -> float:
-    """The time in seconds to sum gradients over all chips, if the collectives of a record run one after the other.
+    """Returns the seconds to sum gradients over all chips, if the collectives of a record run one after the other.
 
     Assumes that all links are used, or half of the links if an axis of the slice is not a ring.
     """
@@ -54,7 +54,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Lower bounds in seconds for the time of a step on one chip: one bound for each kind of work."""
+    """Returns lower bounds in seconds for the time of a step on one chip: one bound for each kind of work."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -63,7 +63,10 @@ def bounds(chip: Chip, work: dict) -> dict[str, float]:
 
 
 def fast_and_slow(chip: Chip, work: dict) -> tuple[float, float]:
-    """Seconds of computation per step: a fast bound from arithmetic and HBM accesses, and a slow bound from all accesses."""
+    """Returns a fast and a slow bound for the computation time per step, in seconds.
+
+    The fast bound depends on arithmetic and HBM accesses, and the slow bound also depends on all other accesses.
+    """
     limits = bounds(chip, work)
     return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
 
@@ -75,18 +78,18 @@ def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
 
 
 def name(record: dict) -> str:
-    """The name of a record's program, as used in the tables."""
+    """Returns the name of a record's program, as used in the tables."""
     other = "" if record["dtype"] == "bfloat16" else f", {record['dtype']}"
     return f"{record['topology']}, {record['clips']}{other}{', remat' if record['remat'] else ''}"
 
 
 def kind(record: dict) -> Chip:
-    """The chip type of a record."""
+    """Returns the chip type of a record."""
     return CHIPS[record["topology"].split(":")[0]]
 
 
 def memory_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The number of chips, processes and clips of each program, and the memory that it needs on one chip."""
+    """Yields a row for each program: the numbers of chips, processes and clips, and the memory needed on one chip."""
     for record in records:
         shape = (name(record), record["chips"], record["processes"], record["clips"] * record["chips"])
         if "out_of_memory" in record:
@@ -97,7 +100,7 @@ def memory_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The work of one chip for each number of object slots, and the resulting times."""
+    """Yields the work of one chip and the resulting times, for each program and number of object slots."""
     for record in records:
         for slots, work in record["work"].items():
             counts = (f"{work['tflop']:.2f}", *(f"{work[key]:.1f}" for key in ("gb_hbm", "gb_accessed")))
@@ -106,7 +109,7 @@ def work_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def step_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The predicted time per step, clips per second and hours of the main training, for the fast and the slow bound.
+    """Yields the predicted time per step, clips per second and hours of the main training, for the fast and the slow bound.
 
     Assumes that all-reduces do not overlap with computation.
     """
@@ -121,13 +124,13 @@ def step_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def mixture_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The probability that a step contains at least one clip with many objects, for several fractions of such clips."""
+    """Yields the probability that a step contains at least one clip with many objects, for several fractions of such clips."""
     for batch in sorted({record["clips"] * record["chips"] for record in records}):
         yield batch, *(f"{100 * (1 - (1 - share) ** batch):.1f} %" for share in SHARES)
 
 
 def input_rows(records: list[dict]) -> Iterator[Sequence]:
-    """The clips per second that a process must supply to its chips, for the fewest and for the most object slots."""
+    """Yields the clips per second that a process must supply to its chips, for the fewest and for the most object slots."""
     for record in records:
         for slots in (min(record["work"], key=int), max(record["work"], key=int)):
             for bound, seconds in zip(("fast", "slow"), fast_and_slow(kind(record), record["work"][slots]), strict=True):

@@ -1,15 +1,15 @@
-"""Cost of one frame on a TPU according to the TPU compiler. No TPU is needed.
+"""Prints the cost of one frame on a TPU according to the TPU compiler. No TPU is needed.
 
     pip install libtpu==0.0.42.1  # contains the compiler for jax 0.10.2
     python benchmarks/tpu_compile.py
     python benchmarks/tpu_compile.py --topology v5e:16x16 --objects 1 --memory 20 --dump hlo
 
 Compiles one step of inference as one program for one chip. The step encodes the previous frame, writes it to the bank, reads
-the memory for the next frame at three strides, decodes, aggregates and takes the argmax. The model is the published network as
-`Segmenter` uses it, and the buffers of the bank are donated. Each program takes minutes to compile. Some figures are
-reported by the compiler, some are derived from reported figures, and some are counted in the optimised HLO text. Figures are
-derived because the compiler counts loop bodies only once. docs/tpu.md describes the method and the results. MB and GB are
-powers of ten.
+the memory for the next frame at three strides, decodes, aggregates and takes the argmax. The model is the published network
+after `Segmenter` has folded BatchNorm and converted the parameters to the compute dtype. The buffers of the bank are donated.
+Each program takes minutes to compile. Some figures are reported by the compiler, some are derived from reported figures, and
+some are counted in the optimised HLO text. Figures are derived because the compiler counts loop bodies only once. docs/tpu.md
+describes the method and the results. MB and GB are powers of ten.
 """
 
 import argparse
@@ -40,7 +40,8 @@ from hmmn_jax.model import memory as banks
 
 CHIPS = {"v5e": (197e12, 819e9, 16e9), "v4": (275e12, 1228e9, 32e9)}  # published bfloat16 flop/s, HBM bytes/s, HBM bytes
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "after-all"}
-KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")  # fusions are named after their first operation
+# A fusion is named after the first of these kinds that the fusion contains.
+KINDS = ("sort", "scatter", "gather", "convolution", "reduce-window", "reduce")
 PARTS = {
     r"decoder\.share": "decoder, query's share",
     r"encode_query|variables.*query_encoder": "query encoder",
@@ -161,7 +162,10 @@ class Program:
         return [pair for inner in fused.values() for pair in self.inside(inner, fused)]
 
     def traffic(self, op: Instruction, body: dict[str, Instruction], where: str) -> int:
-        """The bytes that an instruction reads and writes, in total or in HBM. Asynchronous copies are counted at their end."""
+        """Returns the bytes that an instruction reads and writes, in total or in HBM.
+
+        An asynchronous copy is counted at its `-done` instruction, not at its `-start` instruction.
+        """
         if op.opcode.endswith("-start"):
             return 0
         if op.opcode in ("copy-done", "slice-done"):

@@ -1,15 +1,15 @@
-"""Memory, work and collectives of a training step on TPUs, according to the TPU compiler in `libtpu`. No TPU is needed.
+"""Prints memory, work and collectives of a training step on TPUs, according to the TPU compiler. No TPU is needed.
 
     python benchmarks/tpu_train.py --topology v5e:8x8 >> docs/tpu_train.jsonl
     python benchmarks/tpu_train.py --topology v5e:4x4 --remat
     python benchmarks/tpu_train.py --config configs/train/main.py --clips 1 --slots 5
 
-Compiles the step of a training config for all chips of a topology. Compilation stops after memory has been assigned in the
-optimised program, because generating code would take many times as long. Each program takes minutes to compile. The output is
-one line of JSON with the memory, the work and the collectives of one chip. The memory is reported by the compiler. The work for
-each branch (number of object slots) is counted as in `benchmarks/tpu_compile.py`, over all loop iterations of the optimised
-program. The size of each collective is in MB. For a program that does not fit into memory, the output contains the required and
-the available memory. MB and GB are powers of ten. TFLOP includes only matrix products.
+Compiles the step of a training config for all chips of a topology, with the compiler in `libtpu`. Compilation stops after
+memory has been assigned in the optimised program, because generating code would take many times as long. Each program takes
+minutes to compile. The output is one line of JSON with the memory, the work and the collectives of one chip. The memory is
+reported by the compiler. The work for each branch (number of object slots) is counted as in `benchmarks/tpu_compile.py`, over
+all loop iterations of the optimised program. The size of each collective is in MB. For a program that does not fit into memory,
+the output contains the required and the available memory. MB and GB are powers of ten. TFLOP includes only matrix products.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def read_config(path: Path) -> ConfigDict:
 
 
 def slots_of(config: ConfigDict) -> list[int]:
-    """The numbers of object slots for which the step has a branch."""
+    """Returns the numbers of object slots for which the step has a branch."""
     most = config.data.max_objects
     return sorted({*(slots for slots in config.slots if slots < most), most})
 
@@ -75,7 +75,7 @@ def lower_step(config: ConfigDict, devices: list[jax.Device]) -> jax.stages.Lowe
 
 
 def collective_sizes(hlo: str) -> dict[str, list[float]]:
-    """The size in MB of each collective in an optimised program, by kind."""
+    """Returns the size in MB of each collective in an optimised program, by kind."""
     found = collections.defaultdict(list)
     for shape, kind in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", hlo):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shape)
@@ -85,7 +85,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
-    """The figures of a program, from its optimised HLO text, the compiler's list of allocations, and the memory summary."""
+    """Returns the figures of a program from its HLO text, the compiler's list of allocations, and the memory summary."""
     space = r"^allocation \d+: size (\d+), "  # matches only HBM, because allocations in other memories have a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),

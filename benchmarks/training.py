@@ -1,12 +1,12 @@
-"""Time and peak memory of the forward and backward pass for one three-frame clip.
+"""Measures the time and peak memory of the forward and backward pass for one three-frame clip.
 
     python benchmarks/training.py --peer "python PEER.py train-time --height 384 --width 384 --objects 1"
     python benchmarks/training.py --remat
 
 Computes the training loss of the published network and the gradients of all parameters, without an update. With --peer, the
-result is compared with another implementation (peer). Each round starts a new process for this project and then a new process
-for the peer. The implementations thus run under the same conditions, and their peak memory is measured separately. Peak memory
-includes compilation. The size of XLA's buffers is also printed. The peer must print a JSON line with
+time and memory are compared with those of another implementation (peer). Each round starts a new process for this project and
+then a new process for the peer. The implementations thus run under the same conditions, and their peak memory is measured
+separately. Peak memory includes compilation. The size of XLA's buffers is also printed. The peer must print a JSON line with
 `seconds_per_clip_forward_backward` and `peak_mb`. Prints the medians over the rounds, and their ratios. Run the script on an
 otherwise idle machine.
 """

@@ -1,4 +1,5 @@
 """Experiment configs, one file per experiment.
 
-Each docstring contains the command. The docstrings of training configs also contain the expected result and the cost.
+The docstring of each config contains the command that runs the experiment. The docstrings of training configs also contain the
+expected result and the cost.
 """

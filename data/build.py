@@ -7,8 +7,8 @@
 
 --set changes a field of the config. The result is the folder DATA/BUILDER/NAME/VERSION, where --as sets NAME. Experiment
 configs refer to the data set as "BUILDER/NAME". The folder is created only when the build is complete. --overwrite replaces
-only those files of an earlier build that have not been changed since. The files data/*/README.md describe what the builders
-read and how they treat invalid files.
+only those files of an earlier build that have not been changed since that build. The files data/*/README.md describe which
+files the builders read, and how the builders treat invalid files.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def _problems(split: str) -> str:
 
 
 def make_config(name: str, config_name: str, new_name: str | None, fields: list[str]) -> tfds.core.BuilderConfig:
-    """Finds a config and changes fields, each specified as FIELD=VALUE. Raises DataError for invalid names and values."""
+    """Returns a config with changed fields, each specified as FIELD=VALUE. Raises DataError for invalid names and values."""
     builder = _builder_class(name)
     config = builder.find_config(check_name(config_name, "--config"))
     kinds = _fields(config)
@@ -169,7 +169,7 @@ def _run() -> None:
     parser.add_argument("--data_dir", type=user_path, required=True, help="folder for built data sets")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier build")
     args = parser.parse_args()
-    tfds.disable_progress_bar()  # the total number of frames is not known to TFDS
+    tfds.disable_progress_bar()  # the progress bar of TFDS has no total number of frames
     logging.set_verbosity(logging.ERROR)
     name = _builder_class(args.builder).BUILDER_CONFIGS[0].name if args.config is None else args.config
     config = make_config(args.builder, name, args.new_name, args.set)

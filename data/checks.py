@@ -54,7 +54,7 @@ class Report:
 
 @dataclass
 class Frame:
-    """A frame after reading. `jpeg` is empty if the image is unusable. `png` is empty if the mask is missing or unusable."""
+    """A frame that was read. `jpeg` is empty if the image is unusable. `png` is empty if the mask is missing or unusable."""
 
     image: Path
     mask: Path | None = None
@@ -67,14 +67,14 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """The file name without its suffix."""
+        """The name of the image file without the suffix."""
         return self.image.stem
 
 
 def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
-    """Reads a frame and decodes it to check that it is complete.
+    """Reads a frame and its mask, and decodes both files to check that they are complete.
 
-    See `Index` for `soft`, and `decode_mask` for `check_levels`.
+    `Index` describes `soft`, and `decode_mask` describes `check_levels`.
     """
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
@@ -112,7 +112,7 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file name can be encoded as UTF-8."""
+    """Returns whether a file name can be encoded as UTF-8."""
     return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
@@ -149,7 +149,7 @@ def _sizes(mask: tuple[int, int], frame: Frame) -> str:
 
 
 def _nearly(first: tuple[int, int], second: tuple[int, int]) -> bool:
-    """Whether two sizes differ by at most one pixel."""
+    """Returns whether two sizes differ by at most one pixel."""
     return max(abs(a - b) for a, b in zip(first, second, strict=True)) <= 1
 
 
@@ -169,13 +169,13 @@ class IndexRows:
         """Starts with an empty index.
 
         Args:
-            id_map: as in `Index`.
-            soft: as in `Index`.
+            id_map: the value for `Index.id_map`.
+            soft: the value for `Index.soft`.
             fewest_masks: minimum number of frames with masks in a video.
             needs_object: whether a video must contain an object.
             all_labelled: whether to report frames without a mask.
-            has_rules: whether the data set defines the meaning of mask values. False: the value 255 next to other ids is
-                reported.
+            has_rules: whether the data set defines the meaning of mask values. If false, the value 255 is reported, unless 255
+                is the only object id of a video.
             report: the report to which counts and problems are added.
         """
         self.id_map, self.soft, self.report = id_map, soft, report
@@ -187,7 +187,7 @@ class IndexRows:
         self._objects: list[tuple[int, int, int]] = []
 
     def add(self, sequence: VideoFiles, video: list[Frame]) -> list[Frame]:
-        """Adds the video of a sequence. Returns the frames that are kept, or an empty list if the video is skipped."""
+        """Adds the video of a sequence. Returns the usable frames, or an empty list if the video is skipped."""
         report, home = self.report, sequence.frames[0].parent
         report.problems += [frame.problem for frame in video if frame.problem]
         frames = [frame for frame in video if frame.jpeg]
@@ -234,7 +234,7 @@ class IndexRows:
         if self._void:
             pixels, masks = zip(*self._void, strict=True)
             count = f"{sum(pixels)} pixels in {len(masks)} of {sum(self._annotated)} masks (such as {masks[0]})"
-            self.report.notes.say(f"the value 255 next to other ids is treated as void, not as an object: {count}")
+            self.report.notes.say(f"the value 255 in videos with other ids is treated as void, not as an object: {count}")
         objects = np.array(self._objects, np.int32).reshape(-1, 3)
         return Index(
             videos=np.array(self._videos, str),
@@ -266,7 +266,7 @@ def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
 
 
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
-    """Numbers the frames that are kept.
+    """Returns the number of each usable frame.
 
     Frames are numbered by their names if all names are increasing integers, and otherwise by their positions in the list of all
     frames.

@@ -24,7 +24,7 @@ R = TypeVar("R")
 CLIP_FRAMES = 3  # minimum number of frames with masks in a training video
 _THREADS = 8
 _AHEAD = 64  # number of frames that are read ahead
-_KEYS = 2**128  # number of possible keys of the TFDS Shuffler, which divides them into buckets and sorts a bucket at a time
+_KEYS = 2**128  # number of possible keys in the TFDS Shuffler, which sorts one bucket of keys at a time
 
 
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -34,7 +34,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Attributes:
         STILLS: whether the videos are single images. A single image needs only one mask, which may contain no object.
-        reports: the report of each split, after a build.
+        reports: the report of each split that has been built.
     """
 
     VERSION = tfds.core.Version("1.0.0")

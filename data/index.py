@@ -16,7 +16,7 @@ from hmmn_jax.io.images import VOID, decode_mask
 
 @dataclass(frozen=True)
 class Index:
-    """A split of v videos with n frames in total. Each frame is one record, and the frames of a video are consecutive.
+    """The index of a split with v videos and n frames. Each frame is one record, and the frames of a video are consecutive.
 
     The index also has m entries, one for each visible object in each annotated frame, sorted by record, then by id.
 
@@ -24,15 +24,16 @@ class Index:
         videos: str [v], the names of the videos.
         starts: int64 [v+1]; records starts[i]:starts[i+1] are the frames of video i.
         names: str [n], the file names of the frames without the suffix.
-        numbers: int32 [n], the frame numbers in the original video. If all names in a video are increasing integers, these are
-            the numbers; otherwise, frames are numbered by position.
+        numbers: int32 [n], the frame numbers in the original video. If all names in a video are increasing integers, these
+            integers are the numbers. Otherwise, frames are numbered by position.
         sizes: int32 [n,2], height and width of the upright frames. A mask can be one pixel larger or smaller than its frame.
         annotated: bool [n], whether the frame has a mask. A mask may be empty.
-        object_record: int32 [m], the record of the frame.
+        object_record: int32 [m], the record of the frame that contains the object.
         object_id: uint8 [m], the id of the object, which is at least 1. Ids may have gaps.
         object_area: int32 [m], the number of pixels of the object in the mask.
         binary: bool [v], whether the only object of the video is stored as 255 (as in DAVIS-2016).
-        id_map: uint8 [256], maps values in the PNG to object ids; 0 is background or void. Not used for binary videos.
+        id_map: uint8 [256], maps values in the PNG to object ids; 0 is background or void. This map is not used for binary
+            videos.
         soft: bool [], whether masks contain grey levels (colours are converted to brightness, not looked up in a palette).
         orientation: uint8 [n], EXIF orientation of the frames, from 1 to 8; masks match the upright frames. None: all
             orientations are 1. Data sets from earlier versions have no orientations; their masks match the stored pixels.
@@ -63,12 +64,12 @@ class Index:
     def decode(self, video: int, mask: bytes) -> np.ndarray:
         """Decodes any PNG mask of a video to object ids, uint8 [h,w]. Raises DataError for an invalid mask.
 
-        This method is slow. Training clips use it only for masks that TensorFlow cannot decode; see `clips.decode`.
+        This method is slow. The training pipeline calls it only for masks that TensorFlow cannot decode; see `clips.decode`.
         """
         return self.table(video)[decode_mask(mask, f"a mask of {self.videos[video]}", soft=bool(self.soft))]
 
     def video_of(self, record: int) -> int:
-        """Finds the video that a record belongs to."""
+        """Returns the index of the video that a record belongs to."""
         return int(np.searchsorted(self.starts, record, side="right")) - 1
 
     def objects(self, record: int) -> dict[int, int]:
@@ -108,5 +109,5 @@ def level_map() -> np.ndarray:
 
 
 def binary_table() -> np.ndarray:
-    """Returns the table for masks that store their only object as 255."""
+    """Returns the object id of each mask value, uint8 [256], for masks that store their only object as 255."""
     return (np.arange(256) == VOID).astype(np.uint8)

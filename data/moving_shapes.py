@@ -26,7 +26,7 @@ class Shape:
 
     centre: tuple[float, float]
     velocity: tuple[float, float]
-    swing: tuple[float, float]  # amplitude and phase of an oscillation perpendicular to the path
+    swing: tuple[float, float]  # amplitude and phase of a diagonal oscillation around the path
     radius: float
     growth: float
     angle: float
@@ -44,7 +44,7 @@ class Shape:
     def locate(
         self, time: float | np.ndarray, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the coordinates v, u of points in units of the shape's radius, and whether the shape covers the points."""
+        """Returns the coordinates v, u of points in units of the shape's radius, and whether the shape covers each point."""
         y, x, radius, angle = self.pose(time)
         dy, dx = (rows - y) / radius, (columns - x) / radius
         v, u = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
@@ -183,7 +183,7 @@ class MovingShapes:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """Creates a smooth random texture, uint8 [height,width,3], from interpolated octaves of colours around a common colour."""
+    """Returns a smooth random texture, uint8 [height,width,3]: a random colour plus four octaves of interpolated noise."""
     base, contrast = rng.uniform(50, 205, 3), rng.uniform(30, 90)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(4):

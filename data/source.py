@@ -1,4 +1,4 @@
-"""Access to a built data set: its index, and the encoded bytes of any frame."""
+"""Provides access to a built data set: the index, and the encoded bytes of any frame."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from hmmn_jax.io.buckets import AnyPath, is_bucket
 from hmmn_jax.io.files import bucket_errors, reason, shortlist, user_path
 from hmmn_jax.io.stage import Stage
 
-with contextlib.suppress(RuntimeError):  # the setting has no effect after TensorFlow has started
+with contextlib.suppress(RuntimeError):  # raised if TensorFlow has already initialised its devices
     tf.config.set_visible_devices([], "GPU")  # leave the GPUs to JAX
 
 READS = 64  # number of parallel reads from a bucket; a read takes about 40 ms but hardly any CPU time
@@ -34,7 +34,7 @@ class Source(Protocol):
     index: Index
 
     def fetch(self, records: np.ndarray) -> tuple[list[bytes], list[bytes]]:
-        """Returns the JPEGs and PNG masks of some records, int [r]. A missing mask is b"". This method is thread-safe."""
+        """Returns the JPEGs and PNG masks of the given records, int [r]. A missing mask is b"". This method is thread-safe."""
 
 
 class RecordSource:
@@ -90,7 +90,7 @@ class RecordSource:
 
 
 def _count(path: os.PathLike) -> int:
-    """Counts the records in a file without reading dataset_info.json. Can raise any exception."""
+    """Counts the records in a file without reading dataset_info.json. A damaged file can raise any exception."""
     reader = ArrayRecordReader(os.fspath(path), options="readahead_buffer_size:0")
     try:
         return reader.num_records()
@@ -119,7 +119,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
         stage: the local folder to which a split in a bucket is copied. None: records are read from the bucket.
 
     Raises:
-        DataError: the data set was never built, its build did not finish, or it has no such split.
+        DataError: the data set was never built, the build did not finish, or the data set has no such split.
     """
     if name == MovingShapes.name:
         return MovingShapes(seed=zlib.crc32(split.encode()))
@@ -135,7 +135,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
 
 
 def _newest(name: str, data_dir: AnyPath, split: str) -> AnyPath:
-    """The directory of the newest version of a data set. Raises DataError if no version can be used."""
+    """Returns the directory of the newest version of a data set. Raises DataError if no version can be used."""
     home = data_dir / name
     versions = [path for path in home.glob("*.*.*") if path.is_dir() and path.name.replace(".", "").isdigit()]
     if not versions:

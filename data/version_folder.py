@@ -37,7 +37,7 @@ def load_record(version: AnyPath) -> Record:
 
 
 def was_cut_off(record: Record) -> bool:
-    """Whether a build was interrupted while it was replacing an earlier one."""
+    """Returns whether a build was interrupted while replacing the files of an earlier build."""
     return record.path.is_file() and record.about is None
 
 
@@ -45,8 +45,8 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     """Checks that a build may write the files `names` into the folder of a record and replace the files of an earlier build.
 
     Raises:
-        DataError: a finished build exists and `overwrite` is false, the folder contains files but no record, the folder is a
-            link to an empty folder, or an output would replace a file that is not in the record.
+        DataError: a finished build exists and `overwrite` is false, the folder contains files but no record, the path of
+            the folder is a file or a link to an empty folder, or an output would replace a file that is not in the record.
     """
     version = record.root
     if os.path.lexists(version) and not version.is_dir():
@@ -64,7 +64,10 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
 
 
 def publish(record: Record, built: Path, about: Mapping[str, Any]) -> None:
-    """Moves a finished build into its folder and deletes files of an earlier build. Raises DataError if writing fails."""
+    """Moves a finished build into its folder, and deletes the files of an earlier build that were not replaced.
+
+    Raises DataError if writing fails.
+    """
     version = record.root
     if _has_files(version):
         record.publish(built, about)
@@ -81,7 +84,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     """Creates a folder for a build and yields its path. The folder is removed on exit or, after a crash, by the next build.
 
     Raises:
-        DataError: another file or folder exists at this path, or the folder cannot be created.
+        DataError: the path exists and is not the folder of an unfinished build, or the folder cannot be created.
     """
     _remove(path)
     with writing_errors(path):

@@ -1,4 +1,4 @@
-"""Errors for users. Each message is one line that states the file, what was found, what was expected, and how to fix it."""
+"""Errors for users. Each message is one line: the file, what was found, what was expected, and how to fix the error."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ class HMMNError(Exception):
 
 
 class PartialFailure(HMMNError):
-    """Some videos failed; the other videos are complete."""
+    """Some videos failed. The results of all other videos are complete."""
 
     exit_code = 1
 
@@ -34,11 +34,11 @@ class CheckpointError(HMMNError):
 
 
 class MismatchError(CheckpointError):
-    """Tensors do not match the model. They are missing, unexpected or of the wrong shape."""
+    """Tensors do not match the model: tensors are missing, unexpected or of the wrong shape."""
 
 
 class DataError(HMMNError):
-    """Data that cannot be used."""
+    """Data that is missing or invalid, or that cannot be read or written."""
 
 
 class ConfigError(HMMNError):

@@ -9,7 +9,7 @@ from fsspec.registry import _registry
 
 
 class MemoryBucket(MemoryFileSystem):
-    """Stores objects in memory by path. As in a bucket, folders are prefixes of object names."""
+    """Stores objects in memory by path. Folders exist only as prefixes of object names."""
 
     protocol = ("gs", "gcs")
     store = {}  # noqa: RUF012 (not shared with the base class)
@@ -21,7 +21,7 @@ class MemoryBucket(MemoryFileSystem):
 
 
 class UnreachableBucket(MemoryBucket):
-    """Raises an error if objects are listed or read. As with real bucket clients, the error need not be an OSError."""
+    """Raises an error if objects are listed or read. Real bucket clients raise errors of many types, not only OSError."""
 
     def info(self, path, **_):
         logging.getLogger("gcsfs").error("out of retries")

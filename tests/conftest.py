@@ -8,8 +8,8 @@ import os
 import tempfile
 
 # The first flag switches off a fusion that gives wrong results (jax issues 39103 and 39257; see test_canary.py). Without fusion
-# emitters, compilation takes less time. `hmmn_jax.cli.launch.set_compiler_flags` sets the same flags. It is not imported here,
-# because the import hook below must be installed first.
+# emitters, compilation takes less time. `hmmn_jax.cli.launch.set_compiler_flags` sets the same flags. This function is not
+# imported here, because the import hook below must be installed first.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_experimental_ynn_fusion_type="
 if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:3])) < (0, 11, 1):  # later releases do not have this flag
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"

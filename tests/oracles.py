@@ -58,7 +58,7 @@ def best_in_window(s, height, width, window):
 
 
 class CoarseMemory:
-    """The stride-16 memory of one object. It is read once for each frame of a video.
+    """The stride-16 memory of one object. `step` reads the memory for the next frame of a video.
 
     As in the published code, the kernel of an older frame is not placed at the tracked position, but at the best match of the
     tracked position. With `extra_hop=False`, all kernels are placed at the tracked positions, unlike in the published code.
@@ -115,7 +115,7 @@ class CoarseMemory:
 
 
 def select(log, k):
-    """For each query cell q, selects the k cells (t, m) with the largest `log[q,t,m]` in the first and the previous frame."""
+    """Selects the k cells (t, m) with the largest `log[q,t,m]` in the first and the previous frame, for each query cell q."""
     ends = [0] if log.shape[1] == 1 else [0, log.shape[1] - 1]
     chosen = []
     for row in log:

@@ -1,4 +1,4 @@
-"""Runs scripts in separate processes. The processes start fast, because they are forks of one that has already imported JAX."""
+"""Runs scripts in separate processes. Each process starts fast, because it is a fork of a process that has imported JAX."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ FORKS.set_forkserver_preload(["hmmn_jax.cli.evaluate", "hmmn_jax.training.loop",
 
 
 def run_script(script, *arguments, cwd=ROOT, **environment):
-    """Runs `python SCRIPT ARGUMENTS`, and captures the output as text, like `subprocess.run`."""
+    """Runs `python SCRIPT ARGUMENTS`. Returns a `subprocess.CompletedProcess` with the output as text."""
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("stdout", "stderr")]

@@ -1,4 +1,4 @@
-"""Small models with random variables, and small videos. A model has less than 1 % of the size of the published network."""
+"""Small models with random variables, and small videos. A model has less than 1 % of the parameters of the published model."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ SMALL = HMMNConfig(
     k_s8=8,
     k_s4=4,
 )
-# Even smaller than SMALL, so that it compiles faster.
+# TINY is smaller than SMALL, so that it compiles faster.
 TINY = SMALL.replace(
     backbone=ResNet(stem_width=8, blocks=(1, 1, 1), widths=(8, 8, 8), norm="none"),
     key_dim_s16=8,
@@ -81,7 +81,7 @@ def variables(config=SMALL, dtype="float32", seed=0):
 
 
 def video(length, height=90, width=100, seed=0):
-    """Returns moving noise, `uint8 [T,H,W,3]`."""
+    """Returns frames of moving noise, `uint8 [T,H,W,3]`."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + length + 1, width // 8 + length + 1, 3), np.uint8)
     big = coarse.repeat(8, 0).repeat(8, 1)

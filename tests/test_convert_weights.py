@@ -152,7 +152,7 @@ def test_imagenet(tmp_path, capsys, monkeypatch, form):
         tensors = {name: torch.from_numpy(tensor) for name, tensor in resnet().items()}
         torch.save(tensors, path, _use_new_zipfile_serialization=form == "zip")
     assert run("imagenet", path, tmp_path / "OUT", "--seed", 3) == 0
-    assert capsys.readouterr().out.endswith(". The new layers were initialised with seed 3.\n")
+    assert capsys.readouterr().out.endswith(". The layers outside the backbones were initialised with seed 3.\n")
     found = to_torch(*load_checkpoint(tmp_path / "OUT"))
     np.testing.assert_array_equal(found["Encoder_M.res4.0.conv2.weight"], resnet()["layer3.0.conv2.weight"])
 

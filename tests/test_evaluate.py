@@ -21,7 +21,7 @@ def evaluate(*arguments, cwd=ROOT, devices=1, home=None):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Writes a checkpoint and a tiny benchmark in the format of DAVIS-2016. Returns their folder.
+    """Writes a checkpoint and a tiny benchmark in the format of DAVIS-2016. Returns the folder that contains both.
 
     As in the released DAVIS-2016, masks have the values 0 and 255, and a text file lists pairs of frames and masks.
     """
@@ -55,7 +55,7 @@ def segment(world, output, *arguments, data="davis", devices=1):
 
 @pytest.fixture(scope="module")
 def whole(world):
-    """Evaluates the benchmark on one device with all outputs. Returns the completed process."""
+    """Evaluates the benchmark on one device, with overlays and movies. Returns the completed process."""
     done = segment(world, world / "whole", "--overlays", "--movie", "gif")
     assert done.returncode == 0, done.stderr
     return done

@@ -53,7 +53,7 @@ def test_every_file_has_a_room():
 def test_no_framework_but_jax():
     """Only one module imports PyTorch, because PyTorch checkpoints cannot be written without it.
 
-    matplotlib and tensorboardX are allowed. They are optional, and imported only in the functions that need them.
+    matplotlib and tensorboardX are allowed. These packages are optional, and only functions that use a package import it.
     """
     found = {}
     for path in (ROOT / "hmmn_jax").rglob("*.py"):
@@ -99,7 +99,7 @@ def test_circles_and_layers_of_a_small_graph():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Builds and unpacks the wheel. Returns the folder."""
+    """Builds and unpacks the wheel. Returns the folder of the unpacked files."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
     (path,) = folder.glob("*.whl")

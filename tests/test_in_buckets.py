@@ -33,7 +33,7 @@ PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Yields a folder with a benchmark `DAVIS` and the data set `DATA` built from it. Both are also copied to the bucket."""
+    """Yields a folder with a benchmark `DAVIS` and the data set `DATA` built from it. The bucket contains copies of both."""
     with emulator():
         home = tmp_path_factory.mktemp("home")
         root = folders.davis(home / "DAVIS", {"a": [[1]] * 5, "b": [[1]] * 4})
@@ -44,7 +44,7 @@ def home(tmp_path_factory):
 
 
 def start(command, cwd):
-    """Starts a script in the folder `cwd`. If the script writes to a wrong local path, the test finds the files there."""
+    """Starts a script in the folder `cwd`. The test later checks that the script wrote no unexpected files to this folder."""
     print("\n$", "python", shlex.join(map(str, command)))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen([sys.executable, str(ROOT / command[0]), *map(str, command[1:])], cwd=cwd, env=environment, **PIPES)

@@ -1,4 +1,4 @@
-"""Compares this package, after conversion of a checkpoint file, to the published PyTorch code. Both compute in float64.
+"""Compares this package with the published PyTorch code, after conversion of a checkpoint. Both compute in float64.
 
 The golden files contain results of the published code with seeded weights (`golden/seeded.py`). Logits of segmented clips
 are stored in float32.

@@ -69,7 +69,7 @@ def talking_to(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def delayed(url: str, seconds: float) -> Iterator[str]:
-    """Starts a proxy process that delays each request, and yields its URL. Clients in the block use the proxy."""
+    """Starts a proxy process that delays each request, and yields its URL. Clients in the `with` block use the proxy."""
     command = [sys.executable, "-m", "tools.cloud_storage", url, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -27,7 +27,7 @@ Graph = dict[str, set[str]]
 
 
 def rooms(root: Path) -> dict[str, list[Path]]:
-    """The files of each part of a checkout.
+    """Returns the files of each part of a checkout.
 
     A part is a package, or a folder or module of a package. The scripts at the root form the part "scripts".
     """
@@ -42,7 +42,10 @@ def rooms(root: Path) -> dict[str, list[Path]]:
 
 
 def imports(root: Path) -> Graph:
-    """For each folder, the other folders that its files import. Includes local imports and imports for type checkers."""
+    """Returns, for each folder, the other folders that its files import.
+
+    The result includes local imports and imports for type checkers.
+    """
     of_file = {path.relative_to(root).with_suffix(""): room for room, paths in rooms(root).items() for path in paths}
     graph: Graph = {room: set() for room in of_file.values()}
     for path, room in of_file.items():
@@ -57,7 +60,7 @@ def imports(root: Path) -> Graph:
 
 
 def imported(path: Path) -> set[str]:
-    """The dotted names that a file imports. `from MODULE import NAME` is listed as `MODULE.NAME`."""
+    """Returns the dotted names that a file imports. `from MODULE import NAME` is listed as `MODULE.NAME`."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -68,14 +71,14 @@ def imported(path: Path) -> set[str]:
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The groups of folders that import each other, directly or indirectly."""
+    """Returns the groups of folders that import each other, directly or indirectly."""
     reach = {room: _reachable(graph, room) for room in graph}
     groups = {tuple(sorted({room, *(other for other in reach[room] if room in reach[other])})) for room in graph}
     return [list(group) for group in sorted(groups) if len(group) > 1]
 
 
 def layers(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The layers of folders from top to bottom. Each folder is above all folders that it imports, except in a cycle.
+    """Returns the layers of folders from top to bottom. Each folder is above all folders that it imports, except in a cycle.
 
     Folders in a cycle share a layer.
     """

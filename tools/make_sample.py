@@ -2,7 +2,7 @@
 
     python -m tools.make_sample OUTPUT
 
-This script and `tools/pond.py` draw everything, so the clip is under the licence of this project. OUTPUT has the layout of
+This script and `tools/pond.py` draw the entire clip, so the clip is under the licence of this project. OUTPUT has the layout of
 DAVIS. If an output file already exists, nothing is written.
 """
 
@@ -28,7 +28,7 @@ RED, WATER = np.array([[0.93, 0.27, 0.08], [0.10, 0.42, 0.40]])
 
 
 def curve(*points: tuple[float, float]) -> np.ndarray:
-    """Points on a Bezier curve with four control points, `[200,2]`."""
+    """Returns points on a Bezier curve with four control points, `[200,2]`."""
     t = np.linspace(0, 1, 200)[:, None]
     return sum(c * (1 - t) ** (3 - i) * t**i * np.array(p) for i, (c, p) in enumerate(zip((1, 3, 3, 1), points, strict=True)))
 

@@ -29,7 +29,7 @@ import mujoco
 HEIGHT, WIDTH, FRAMES = 288, 512, 14
 LABELLED, UNLABELLED = 4, 3  # maximum number of labelled and of unlabelled objects in a scene
 TEXTURE = 192  # side of a texture, in pixels
-TWINS, CAMOUFLAGE, TURNS, BACKDROP = 0.35, 0.2, 0.35, 0.75  # probabilities of features of a scene
+TWINS, CAMOUFLAGE, TURNS, BACKDROP = 0.35, 0.2, 0.35, 0.75  # probabilities: see `build` and `Paths.draw`
 
 
 @dataclass

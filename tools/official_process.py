@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50(*_args, **_kwargs) -> nn.Module:
-    """A ResNet-50 with torchvision's parameter names and random weights, but without `layer4` and `fc`."""
+    """Returns a ResNet-50 with torchvision's parameter names and random weights, but without `layer4` and `fc`."""
     net = nn.Module()
     net.conv1, net.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
     net.relu, net.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)

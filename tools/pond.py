@@ -1,7 +1,8 @@
-"""Draws the parts of the bundled clip: the ground of a pond, koi, lily pads and sunlight. `tools.make_sample` combines them.
+"""Draws the parts of the bundled clip: the ground of a pond, koi, lily pads and sunlight.
 
-A straight koi is painted once on a strip. In every frame, the strip is bent along the path of the koi. Colours are in [0, 1].
-Lengths are in pixels of the clip, which has the size `HEIGHT` x `WIDTH`. Pictures, `[H,W]`, are `FINE` times as high and wide.
+`tools.make_sample` combines the parts. A straight koi is painted once on a strip. In every frame, the strip is bent along the
+path of the koi. Colours are in [0, 1]. Lengths are in pixels of the clip, which has the size `HEIGHT` x `WIDTH`. Pictures,
+`[H,W]`, are `FINE` times as high and wide as the clip.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ def mix(below: np.ndarray, above: np.ndarray, share: np.ndarray | float) -> np.n
 
 
 def step(distance: np.ndarray, softness: float) -> np.ndarray:
-    """A step from 0 to 1, with a linear transition of width `softness` around `distance` = 0."""
+    """Returns a step from 0 to 1, with a linear transition of width `softness` around `distance` = 0."""
     return np.clip(distance / softness + 0.5, 0, 1)
 
 
@@ -32,7 +33,7 @@ def blur(share: np.ndarray, radius: float) -> np.ndarray:
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
-    """Smooth noise, `[height, width]`, with mean 0 and standard deviation 1.
+    """Returns smooth noise, `[height, width]`, with mean 0 and standard deviation 1.
 
     The noise is interpolated from random numbers on a grid with a spacing of `cell` pixels.
     """
@@ -42,7 +43,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.nd
 
 
 def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """The ground, `[height, width, 3]`. Stones with a lit side are drawn around random centres."""
+    """Draws the ground, `[height, width, 3]`. Stones with a lit side are drawn around random centres."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / FINE
     x, y = x + 0.8 * noise(rng, height, width, 24), y + 0.8 * noise(rng, height, width, 24)
     first, second, which = np.full(x.shape, 99.0), np.full(x.shape, 99.0), np.zeros(x.shape, int)
@@ -62,7 +63,7 @@ def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def paint_koi(rng: np.random.Generator, colour: np.ndarray, patches: float) -> np.ndarray:
-    """A straight koi seen from above, as RGBA on a strip.
+    """Draws a straight koi seen from above, as RGBA on a strip.
 
     The strip extends from 0 (nose) to 1.25 lengths of the koi along the spine, and from -0.3 to 0.3 lengths across the spine.
     The koi is white with patches of `colour`. `patches` is added to noise with a standard deviation of 1; a larger value makes
@@ -101,7 +102,7 @@ def bend_koi(strip: np.ndarray, way: np.ndarray, t: float, beats: float, length:
 
     Args:
         strip: the straight koi.
-        way: the path, `[p,2]`.
+        way: the path, `[p,2]`, as x and y in pixels.
         t: the position on the path, from 0 to 1.
         beats: the number of tail beats so far.
         length: the length of the koi in pixels.
@@ -126,13 +127,13 @@ def bend_koi(strip: np.ndarray, way: np.ndarray, t: float, beats: float, length:
 
 
 def forward(spine: np.ndarray) -> np.ndarray:
-    """The unit vector towards the nose at each point of a spine, `[p,2]`."""
+    """Returns the unit vector towards the nose at each point of a spine, `[p,2]`."""
     ahead = -np.gradient(spine, axis=0)
     return ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
 
 
 def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np.ndarray:
-    """A leaf with a notch, veins and a bright rim, optionally with a flower on it. Returns RGBA, `[H,W,4]`."""
+    """Draws a leaf with a notch, veins and a bright rim, optionally with a flower on it. Returns RGBA, `[H,W,4]`."""
     reach = np.hypot(columns - x, rows - y) / radius
     angle = np.mod(np.arctan2(rows - y, columns - x) - turn, 2 * np.pi) - np.pi
     edge = 1 + 0.025 * np.cos(5 * angle) + 0.012 * np.cos(13 * angle + 1)
@@ -156,7 +157,7 @@ def lily_pad(x: float, y: float, radius: float, turn: float, flower: bool) -> np
 
 
 def sunlight(x: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
-    """The brightness of sunlight at points of the pond. Moving bright lines are added to a base brightness of 0.88."""
+    """Returns the brightness of sunlight at points of the pond. Moving bright lines are added to a base brightness of 0.88."""
     x, y = x + 9 * np.sin(y / 31 + 5 * t), y + 9 * np.sin(x / 27 - 4 * t)
     waves = sum(
         np.sin((x * np.cos(a) + y * np.sin(a)) / scale + speed * t + a)

@@ -1,4 +1,4 @@
-"""Functions that read photos and write videos, shared by the tools that render training videos."""
+"""Reads photos and writes videos for the tools that render training videos."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def window(image: Image.Image, shape: tuple[int, int], at: np.ndarray) -> np.nda
     """Returns a part of an image as `uint8 [h,w,3]`.
 
     Args:
-        image: the image.
+        image: the source image.
         shape: width and height of the result in pixels.
         at: x and y of the centre of the part, and the size of the part, as fractions of the image.
     """

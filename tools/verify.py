@@ -1,4 +1,4 @@
-"""Compares the logits of the published PyTorch code with those of this model on the same frames, in float64."""
+"""Compares the logits of the published PyTorch code with the logits of this model on the same frames, in float64."""
 
 import importlib.util
 import os
@@ -39,13 +39,13 @@ def verify(
     size: int = 128,
     order: str = "",
 ) -> list[tuple[str, float]]:
-    """Runs the published code in a user's checkout, and this model, on the same frames.
+    """Compares the logits of the published code in a user's checkout with the logits of this model on the same frames.
 
     Args:
-      official: the checkout, which contains `model.py`. The published code runs on the CPU in a separate process.
+      official: the path of the checkout, which contains `model.py`. The published code runs on the CPU in a separate process.
       checkpoint: any checkpoint that `load_checkpoint` can read.
-      frames: a folder of images.
-      mask: the mask of the first frame.
+      frames: the path of a folder of images.
+      mask: the path of the mask of the first frame.
       max_frames: maximum number of frames to compare, including the first.
       size: shorter side to which the frames are resized, in pixels.
       order: how frames are sorted by name; see `read_folder`.

@@ -11,5 +11,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for the BURST test set, which is in the folder "test"."""
+    """Returns the settings for the BURST test set, which is in the folder "test"."""
     return benchmark_settings("burst_test")

@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for the BURST validation set, whose masks are written as JSON."""
+    """Returns the settings for the BURST validation set, whose masks are written as JSON."""
     return benchmark_settings("burst_val")

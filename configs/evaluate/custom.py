@@ -13,7 +13,7 @@ both, each mask is treated as the complete annotation of its frame. The other fr
 no scores are computed.
 
 For long videos, --config.max_memory_frames=50 limits the memory. For high-resolution videos, --config.size=480 sets the shorter
-side of the network's input; the masks still have the size of the frames.
+side of the network's input. The masks still have the size of the frames.
 """
 
 from ml_collections import ConfigDict
@@ -22,5 +22,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for your own videos. All folders of images and all video files are evaluated."""
+    """Returns the settings for your own videos. All folders of images and all video files are evaluated."""
     return benchmark_settings("custom")

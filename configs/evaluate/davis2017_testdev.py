@@ -5,7 +5,7 @@
 The program writes RUN/masks and RUN/submission.zip, which contains SEQUENCE/FRAME.png for every frame. The evaluation server
 scores the zip file.
 
-The paper reports a J&F of 78.6 with YouTube-VOS in training (not measured here).
+The paper reports a J&F of 78.6 with YouTube-VOS in training (not measured in this project).
 """
 
 from ml_collections import ConfigDict
@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for DAVIS-2017 test-dev, including the zip file for the evaluation server."""
+    """Returns the settings for DAVIS-2017 test-dev, including the zip file for the evaluation server."""
     return benchmark_settings("davis2017_testdev")

@@ -2,7 +2,7 @@
 
     python evaluate.py --config configs/evaluate/davis2017_val.py --data DAVIS --checkpoint OUT --output RUN
 
-The paper reports a J&F of 84.7 with YouTube-VOS in training, and 80.4 without it (not measured here).
+The paper reports a J&F of 84.7 with YouTube-VOS in training, and 80.4 without it (not measured in this project).
 """
 
 from ml_collections import ConfigDict
@@ -11,5 +11,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for DAVIS-2017 validation, in which every object has the same weight."""
+    """Returns the settings for DAVIS-2017 validation, in which every object has the same weight."""
     return benchmark_settings("davis2017_val")

@@ -15,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for the bundled clip, which is scored like DAVIS-2017."""
+    """Returns the settings for the bundled clip, which is scored with the metrics of DAVIS-2017."""
     return benchmark_settings("demo")

@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for Long-time Video, whose annotated frames are scored with DAVIS's J and F."""
+    """Returns the settings for Long-time Video, whose annotated frames are scored with DAVIS's J and F."""
     return benchmark_settings("long_video")

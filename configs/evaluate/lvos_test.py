@@ -13,5 +13,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for the LVOS test set, including the zip file for the evaluation server."""
+    """Returns the settings for the LVOS test set, including the zip file for the evaluation server."""
     return benchmark_settings("lvos_test")

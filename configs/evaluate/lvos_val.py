@@ -15,5 +15,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for LVOS validation."""
+    """Returns the settings for LVOS validation."""
     return benchmark_settings("lvos_val")

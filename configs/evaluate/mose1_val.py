@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for MOSE v1 validation, including the zip file for the evaluation server."""
+    """Returns the settings for MOSE v1 validation, including the zip file for the evaluation server."""
     return benchmark_settings("mose1_val")

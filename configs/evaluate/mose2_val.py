@@ -16,5 +16,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for MOSE v2 validation, which uses different metrics from MOSE v1."""
+    """Returns the settings for MOSE v2 validation, which uses different metrics from MOSE v1."""
     return benchmark_settings("mose2_val")

@@ -12,5 +12,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for the SA-V test set, whose videos are listed in sav_test.txt."""
+    """Returns the settings for the SA-V test set, whose videos are listed in sav_test.txt."""
     return benchmark_settings("sav_test")

@@ -14,5 +14,5 @@ from hmmn_jax.evaluation.benchmarks import benchmark_settings
 
 
 def get_config() -> ConfigDict:
-    """Settings for SA-V validation, whose videos are listed in sav_val.txt."""
+    """Returns the settings for SA-V validation, whose videos are listed in sav_val.txt."""
     return benchmark_settings("sav_val")

@@ -1,4 +1,4 @@
-"""Default training settings and the bundled model. `hmmn_jax.training.defaults` explains each field."""
+"""Default training settings, and the model config of hmmn-lite. `hmmn_jax.training.defaults` explains each field."""
 
 from ml_collections import ConfigDict, config_dict
 
@@ -10,7 +10,7 @@ __all__ = ["base", "lite_model", "validation"]
 
 
 def lite_model() -> ConfigDict:
-    """A model with 2.2 million parameters and backbones pretrained on ImageNet, suitable for CPUs."""
+    """Returns the config of hmmn-lite, a model for CPUs with 2.2 million parameters and EfficientNet-Lite0 backbones."""
     small = HMMNConfig(
         backbone=EfficientNetLite(),
         normalise_keys=True,

@@ -1,8 +1,8 @@
 """Functions that return the data section of an experiment config.
 
 By default, a clip from a still image consists of three transformed copies of the image, and a clip from a video consists of
-three frames. Schedules have the form ((first sample, value), ...). Schedules are defined in samples, so they do not depend on
-the batch size or the number of devices.
+three frames. The field `max_skip` and the field `repeat` of each data set are schedules of the form ((first sample, value),
+...). Schedules are defined in samples, so the batch size and the number of devices do not affect schedules.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ MAIN_EPOCH = YOUTUBE_VOS_2019_VIDEOS + DAVIS_REPEAT * DAVIS_2017_VIDEOS  # 3771 
 
 
 def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
-    """Pre-training on images: each frame is a transformed copy of the same image, with objects pasted from other images."""
+    """Returns the data section for pre-training on images.
+
+    The frames of a clip are transformed copies of the same image, with objects pasted from other images.
+    """
     config = clips()
     config.sets = ConfigDict(sets)
     config.affine.frame = affine(20.0, 10.0, 0.1)
@@ -29,7 +32,10 @@ def stills(sets: dict[str, ConfigDict]) -> ConfigDict:
 
 
 def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
-    """Main training on videos. Each clip has three frames in temporal order, cropped around an object."""
+    """Returns the data section for main training on videos.
+
+    Each clip has three frames in temporal order, cropped around an object.
+    """
     config = clips()
     config.sets = ConfigDict(sets)
     config.max_skip = max_skip
@@ -41,7 +47,7 @@ def videos(sets: dict[str, ConfigDict], max_skip: Schedule) -> ConfigDict:
 
 
 def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most: int = 25) -> Schedule:
-    """The skip schedule of STM, in which the maximum skip increases from 0 to `most`.
+    """Returns the skip schedule of STM, in which the maximum skip increases from 0 to `most`.
 
     `every` is the number of epochs between two increases, and `by` is the size of each increase, in frames.
     """
@@ -51,18 +57,21 @@ def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """The skip schedule of STCN. Each skip starts after the corresponding fraction of all samples in `shares`."""
+    """Returns the skip schedule of STCN. `shares` contains the fraction of all samples after which each skip starts."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 
 def paper_stills() -> ConfigDict:
-    """Pre-training on five image data sets. BIG and HRSOD are repeated five times."""
+    """Returns the data section for pre-training on five image data sets. BIG and HRSOD are repeated five times."""
     repeats = {"duts": 1, "ecssd": 1, "fss1000": 1, "big": 5, "hrsod": 5}
     return stills({name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in repeats.items()})
 
 
 def paper_videos() -> ConfigDict:
-    """Main training on YouTube-VOS 2019 and DAVIS-2017 (repeated five times), with the skip schedule of STM."""
+    """Returns the data section for main training on YouTube-VOS 2019 and DAVIS-2017, with the skip schedule of STM.
+
+    DAVIS-2017 is repeated five times.
+    """
     sets = {
         "davis": source("davis/2017_480p", still=False, repeat=DAVIS_REPEAT),
         "youtube_vos": source("youtube_vos/2019", still=False),
@@ -71,12 +80,15 @@ def paper_videos() -> ConfigDict:
 
 
 def moving_shapes() -> ConfigDict:
-    """Rendered clips, for which no data files are needed."""
+    """Returns the data section for training on rendered clips, which need no data files."""
     return videos({"shapes": source("moving_shapes", still=False)}, ((0, 2),))
 
 
 def lite() -> ConfigDict:
-    """First stage of hmmn-lite. Half of the clips are from 26 videos, and the others are from small sets of still images."""
+    """Returns the data section for the first stage of hmmn-lite.
+
+    Half of the clips are from 26 videos, and the other half is from small sets of still images.
+    """
     stills = {"ccp": 0.6, "clothes": 0.6, "human": 1.0, "street": 0.7}
     sets = {name: source(f"image_masks/{name}", still=True, repeat=repeat) for name, repeat in stills.items()}
     sets["davis"] = source("davis/train26", still=False, repeat=76.0)

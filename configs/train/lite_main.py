@@ -3,8 +3,8 @@
     python train.py --config configs/train/lite_main.py --workdir RUN2 --config.init=RUN1 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1 is the workdir of `configs/train/lite.py`, or a checkpoint of an earlier run of this stage. DATA and DAVIS are as in
-`configs/train/lite.py`. To continue with different clips, set --config.data.seed=2.
+RUN1 is the workdir of a run with `configs/train/lite.py`, or a checkpoint of an earlier run of this stage.
+`configs/train/lite.py` describes DATA and DAVIS. To continue with different clips, set --config.data.seed=2.
 
 Expected: in one run with --config.samples=3600, J&F on the four sequences that were left out of training was 0.74 at step 250,
 0.76 at step 500 and 0.765 at step 900, the last step. The frames had a shorter side of 240 pixels. For a shorter side
@@ -20,9 +20,9 @@ DAVIS_SHARE, STILLS = 0.7, 1980  # fraction of clips from DAVIS; number of still
 
 
 def get_config() -> ConfigDict:
-    """A config like `configs/train/lite.py`, but with longer and larger clips.
+    """Returns a variant of `configs/train/lite.py` with longer and larger clips.
 
-    An object that is pasted from a video moves as in that video.
+    An object that is pasted from a video keeps its motion in that video.
     """
     config = lite.get_config()
     config.unlock()
@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.data.copy_paste.size = (0.12, 0.7)
     config.data.copy_paste.drift = 0.03
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
-    config.data.seed = 1  # different clips from those in the previous stage
+    config.data.seed = 1  # draws different clips than the previous stage
     config.batch = 4
     config.samples = 5000
     config.hardest.start, config.hardest.end = 0, config.batch

@@ -3,13 +3,13 @@
     python train.py --config configs/train/lite_scenes.py --workdir RUN5 --config.init=lite \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-DATA and DAVIS are as in `configs/train/lite_varied.py`. DATA also contains `davis/sprites` and `davis/scenes`; see
+`configs/train/lite_varied.py` describes DATA and DAVIS. DATA also contains `davis/sprites` and `davis/scenes`; see
 docs/lite.md.
 
 Expected: in one run, J&F on the four sequences that were left out of training was 0.770 for a shorter side of 240 pixels and
 0.792 for 360 pixels. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with
-a lower `--config.samples`, and ended after 2,440 samples. Cost: a step took 7 to 8 seconds on two cores, and each start took 3
-to 5 minutes of compilation. docs/lite.md lists all runs.
+a lower `--config.samples`, and ended after 2,440 samples. Cost: a step took 7 to 8 seconds on two cores, and compilation took 3
+to 5 minutes at each start. docs/lite.md lists all runs.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +21,7 @@ VIDEOS, SCENES, SPRITES = 26, 174, 225
 
 
 def get_config() -> ConfigDict:
-    """A config like `configs/train/lite_varied.py`, but with five 224x224 frames per clip and two sets of rendered videos."""
+    """Returns a variant of `configs/train/lite_varied.py` with five 224x224 frames per clip and two sets of rendered videos."""
     config = lite_varied.get_config()
     config.unlock()
     clips = STILLS / (1 - DAVIS_SHARE - RENDERED_SHARE)

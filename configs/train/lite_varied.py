@@ -3,8 +3,8 @@
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN2 is the workdir of a run with `configs/train/lite_main.py`, or `lite` for the bundled weights. DATA and DAVIS are as in
-`configs/train/lite.py`. DATA also contains `image_masks/parts`; see docs/lite.md.
+RUN2 is the workdir of a run with `configs/train/lite_main.py`, or `lite` for the bundled weights. `configs/train/lite.py`
+describes DATA and DAVIS. DATA also contains `image_masks/parts`; see docs/lite.md.
 
 Expected: in one run, J&F on the four sequences that were left out of training was 0.785 at step 450 and 0.795 at step 700, the
 last step. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The run was resumed twice with a lower
@@ -20,7 +20,7 @@ DAVIS_SHARE, STILLS = 0.5, 2900  # fraction of clips from DAVIS; number of still
 
 
 def get_config() -> ConfigDict:
-    """A config like `configs/train/lite_main.py`, but with 272x272 crops and four frames per clip."""
+    """Returns a variant of `configs/train/lite_main.py` with 272x272 crops and four frames per clip."""
     config = lite_main.get_config()
     config.unlock()
     config.data.frames = 4

@@ -3,9 +3,9 @@
     python train.py --config configs/train/main_pod.py --workdir RUN2 --config.init=RUN1 --distributed \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
-RUN1, DATA and DAVIS are as in `configs/train/main.py`, and all processes must be able to read these folders. A batch of 64
-clips needs 8, 16, 32 or 64 devices; for other numbers of devices, set --config.batch. docs/clusters.md lists the commands for
-Slurm, TPU pods and Kubernetes.
+`configs/train/main.py` describes RUN1, DATA and DAVIS. All processes must be able to read these folders. A batch of 64 clips
+can be divided among 8, 16, 32 or 64 devices. For other numbers of devices, set --config.batch. docs/clusters.md lists the
+commands for Slurm, TPU pods and Kubernetes.
 
 Expected: J&F is unknown, because it was not measured. The learning rate follows the rule in docs/clusters.md, which was not
 tested with this model. Cost: docs/scaling.md contains predictions based on the TPU compiler.
@@ -17,7 +17,7 @@ from configs.train import main
 
 
 def get_config() -> ConfigDict:
-    """The second training stage of the paper, for many devices."""
+    """Returns the config of the second training stage of the paper, for many devices."""
     config = main.get_config()
     config.unlock()
     config.model.dtype = "bfloat16"

@@ -19,7 +19,7 @@ from configs.train import data
 
 
 def get_config() -> ConfigDict:
-    """The first training stage of the paper."""
+    """Returns the config of the first training stage of the paper."""
     config = training.base()
     config.data = data.paper_stills()
     config.samples = 2_000_000

@@ -15,7 +15,7 @@ from hmmn_jax.model.backbones import ResNet
 
 
 def small_model() -> HMMNConfig:
-    """A model that learns within a few steps from random initial values."""
+    """Returns the config of a model that learns within a few steps from random initial values."""
     return HMMNConfig(
         backbone=ResNet(stem_width=16, blocks=(1, 1, 1), widths=(32, 64, 128), norm="layer"),
         normalise_keys=True,
@@ -34,7 +34,7 @@ def small_model() -> HMMNConfig:
 
 
 def get_config() -> ConfigDict:
-    """Uses the same four clips, with one object in each clip, at every step."""
+    """Returns a config that uses the same four clips at every step, with one object per clip."""
     config = training.base()
     config.model.update(small_model().to_dict())
     config.data = data.moving_shapes()

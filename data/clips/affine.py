@@ -1,6 +1,7 @@
 """Affine maps of the plane.
 
-Positions are (x, y) in pixels; x points to the right, and y points down. The centre of the first pixel is at (0.5, 0.5).
+Positions are (x, y) in pixels. The x axis points to the right, and the y axis points down. The centre of the first pixel is at
+(0.5, 0.5).
 """
 
 import math
@@ -62,9 +63,9 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """The maps from output to source, float32 [...,2,3], for the transform out = matrix (src - source) + target.
+    """Returns the maps from output to source, float32 [...,2,3], for the transform out = matrix (src - source) + target.
 
-    Warping needs maps from output to source, because it looks up the colour of each output pixel in the source.
+    Warping needs maps from output to source, because the colour of each output pixel is looked up in the source.
     """
     back = inverse(matrix)
     offset = source - applied(back, target)
@@ -72,7 +73,7 @@ def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """The positions (x, y) of the output's four corners in the source, float32 [...,4,2]."""
+    """Returns the positions (x, y) of the output's four corners in the source, float32 [...,4,2]."""
     places = tf.constant([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], tf.float32)
     return applied(maps[..., None, :, :], places)
 

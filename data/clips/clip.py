@@ -24,14 +24,14 @@ class Sketch(NamedTuple):
         jpegs: bytes [s], the encoded image of each source.
         sizes: float32 [s,2], height and width of each source when upright.
         orientations: int32 [s], EXIF orientation of each source.
-        windows: float32 [s,4], the visible part of each source: left, top, right, bottom.
+        windows: float32 [s,4], the visible part of each upright source: left, top, right and bottom in pixels.
         sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
         maps: float32 [t,1+d,2,3], the maps from the output to each source in `sources`.
         shrink: float32 [s], the factor by which each source is reduced.
         seen: uint8 [t,H,W], the visible ids; 0 in pixels that a donor covers.
         donors: uint8 [t,H,W], 1 + d in pixels that donor d covers, otherwise 0.
-        areas: int32 [256+d], the number of pixels of each id, then of each donor, in the first frame; 0 if there are too few
-            pixels for an object.
+        areas: int32 [256+d], the number of pixels of each id, then of each donor, in the first frame; 0 if the number is below
+            `min_area`.
     """
 
     plan: Plan
@@ -143,7 +143,7 @@ def finish_clip(config: ConfigDict, sample: tf.Tensor, sketch: Sketch, draws: Dr
 
 
 def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The part of each source that is visible in the output: left, top, right, bottom, float32 [t,4].
+    """Returns the part of each source that is visible in the output: left, top, right, bottom, float32 [t,4].
 
     `maps` contains the map from the output to the source of each frame.
     """
@@ -171,7 +171,7 @@ def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tenso
 
 
 def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
-    """The mean colour of every 16th row of an image [h,w,3], float32 [3]; zeros for an empty image."""
+    """Returns the mean colour over every 16th row of an image [h,w,3], float32 [3]; zeros for an empty image."""
     some = tf.reshape(tf.cast(rgb[::16], tf.int32), [-1, 3])  # a sum of integers does not depend on the order of summation
     return tf.cast(tf.reduce_sum(some, 0), tf.float32) / tf.cast(tf.maximum(tf.shape(some)[0], 1), tf.float32)
 

@@ -45,7 +45,7 @@ def jitter(
 
 
 def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes random maps from uniform random numbers in [0, 1), [...,4].
+    """Computes random colour maps from uniform random numbers in [0, 1), [...,4].
 
     `ranges` contains the maximum change of each factor, and the maximum change of the hue in turns.
     """
@@ -56,10 +56,10 @@ def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tu
 
 
 def after(second: tuple[tf.Tensor, tf.Tensor], first: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The map that applies `first`, then `second`."""
+    """Returns the map that applies `first`, then `second`."""
     return product(second[0], first[0]), applied(second[0], first[1]) + second[1]
 
 
 def to_grey() -> tuple[tf.Tensor, tf.Tensor]:
-    """The map that converts colours to their luma."""
+    """Returns the map that converts colours to their luma."""
     return tf.constant(np.tile(LUMA, (3, 1))), tf.zeros([3])

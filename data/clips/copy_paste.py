@@ -16,7 +16,7 @@ def _numbers(frames: int) -> tuple[int, ...]:
 
 
 def paste_numbers(frames: int) -> int:
-    """The number of random numbers that `paste_maps` needs for each donor in a clip of `frames` frames."""
+    """Returns the number of random numbers that `paste_maps` needs for each donor in a clip of `frames` frames."""
     return sum(_numbers(frames))
 
 

@@ -23,7 +23,7 @@ _FLIPPED, _TRANSPOSED = (
 
 
 class Fetcher:
-    """Reads the encoded images and masks of some rows of the tables. `tf.numpy_function` runs the Python code."""
+    """Reads the encoded images and masks of rows of the tables. `tf.numpy_function` runs the Python code."""
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables
@@ -102,20 +102,20 @@ def _find_chunk(png: bytes, kind: bytes) -> int:
     return at
 
 
-@tf.function(autograph=False)  # traced once instead of once per source
+@tf.function(autograph=False)  # TensorFlow traces this function only once, not once per source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
     """Decodes a PNG to values, uint8 [h,w]. The result is empty for b""."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
 
 
 class Decoded(NamedTuple):
-    """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of its size.
+    """The part of an image that a clip needs, at 1, 1/2, 1/4 or 1/8 of the original size.
 
     Attributes:
         rgb: uint8 [h,w,3], the part of the upright image.
         divisor: float32 []. A position p in the upright image, in pixels, is at p / divisor - corner in `rgb`.
-        corner: float32 [2], x and y. The values are not integers if the length of a flipped side is not a multiple of the
-            divisor.
+        corner: float32 [2], x and y of the top left corner of `rgb` in the reduced image. The values are not integers if the
+            length of a flipped side is not a multiple of the divisor.
     """
 
     rgb: tf.Tensor

@@ -30,7 +30,7 @@ class Draws:
     """The random numbers for one attempt to create one sample."""
 
     def __init__(self, seed: tf.Tensor, sample: tf.Tensor, attempt: tf.Tensor):
-        """All arguments are int64 scalars.
+        """`seed` and `sample` are int64 scalars, and `attempt` is an int32 scalar.
 
         The choice of the data set does not depend on `attempt`, so failed attempts do not change the weights of data sets.
         """
@@ -42,27 +42,27 @@ class Draws:
         return self._set_key if topic is Topic.SET else self._keys[topic]
 
     def uniform(self, topic: Topic, *shape: int) -> tf.Tensor:
-        """Random float32 numbers in [0, 1).
+        """Returns random float32 numbers in [0, 1).
 
         Draw all numbers of a topic in a single call, because a second call would return the same numbers.
         """
         return tf.random.stateless_uniform(shape, self._key(topic), alg="philox")
 
     def bits(self, topic: Topic, count: int) -> tf.Tensor:
-        """Random non-negative integers, int64 [count], for `below` and `fraction`.
+        """Returns random non-negative integers, int64 [count], for `below` and `fraction`.
 
-        As with `uniform`, draw all numbers of a topic in a single call.
+        Draw all numbers of a topic in a single call; see `uniform`.
         """
         return _bits([count], self._key(topic)) & (2**62 - 1)
 
 
 def below(bits: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-    """A uniform random integer in [0, limit), with the dtype of `limit`."""
+    """Returns a uniform random integer in [0, limit), with the dtype of `limit`."""
     return tf.cast(bits % tf.cast(limit, tf.int64), limit.dtype)
 
 
 def fraction(bits: tf.Tensor) -> tf.Tensor:
-    """A uniform random float32 number in [0, 1)."""
+    """Returns a uniform random float32 number in [0, 1)."""
     return tf.cast(bits % 2**24, tf.float32) / 2**24
 
 
@@ -72,7 +72,7 @@ def between(uniform: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor)
 
 
 def piecewise(points: tuple[tuple[int, float], ...], sample: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """The value of a schedule ((first sample, value), ...) at a sample.
+    """Returns the value of a schedule ((first sample, value), ...) at a sample.
 
     Raises DataError unless the schedule is sorted and starts at sample 0.
     """

@@ -17,14 +17,14 @@ def clip_maps(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws the maps from the output to the image for the t frames.
 
-    The image is resized so that its short side has a random length between `resize` and its original length. The image is then
+    The image is resized so that its short side has a random length between `resize` and the original length. The image is then
     rotated, sheared and zoomed about its centre, once for the clip and again for each frame. Finally, the image is cropped to a
     part that contains the anchor, and randomly flipped.
 
     Args:
         config: the data config.
         size: float32 [2], height and width of the image in pixels.
-        anchor: float32 [2], position (x, y) in the first frame that the crop must contain.
+        anchor: float32 [2], position (x, y) in pixels of the first frame. The crop must contain this position.
         still: bool [], whether the clip is made from a still image. If true, the crop is drawn for each frame separately.
         uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 
@@ -59,7 +59,7 @@ def _numbers(frames: int) -> tuple[int, ...]:
 
 
 def geometry_numbers(frames: int) -> int:
-    """The number of random numbers that `clip_maps` needs for a clip of `frames` frames."""
+    """Returns the number of random numbers that `clip_maps` needs for a clip of `frames` frames."""
     return sum(_numbers(frames))
 
 
@@ -69,10 +69,10 @@ def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
     Args:
         mask: uint8 [h,w], raw values.
         ids: uint8 [256], the object id of each value.
-        draws: the random numbers.
+        draws: the random numbers of the attempt.
 
     Returns:
-        The position (x, y), float32 [2]. The position is the centre of the mask if the mask contains no object.
+        The position (x, y) in pixels, float32 [2]. The position is the centre of the mask if the mask contains no object.
     """
     sparse = tf.cast(tf.gather(ids, tf.cast(mask[_STRIDE // 2 :: _STRIDE, _STRIDE // 2 :: _STRIDE], tf.int32)), tf.int32)
     counts = tf.math.bincount(tf.reshape(sparse, [-1]), minlength=256, maxlength=256)

@@ -1,4 +1,4 @@
-"""Batches of clips with tf.data, computed in parallel and always in the same order."""
+"""Creates batches of clips with tf.data, in parallel and always in the same order."""
 
 import io
 import re
@@ -29,10 +29,10 @@ def make_batches(
     steps: int | None = None,
     stage: Stage | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields this host's part of the batches, starting at a step.
+    """Yields this host's share of the batches, starting at batch number `first_step`.
 
-    Batch number `step` contains the samples step * batch to (step + 1) * batch - 1. The batch is split into equal parts, and
-    each host gets the part with its index. A sample depends only on its number and the config. Hosts, restarts and the number
+    Batch number `step` contains the samples step * batch to (step + 1) * batch - 1. Each batch is split into one equal part per
+    host, in the order of the host indices. A sample depends only on its number and the config. Hosts, restarts and the number
     of threads do not affect samples.
 
     Args:
@@ -42,8 +42,8 @@ def make_batches(
         host: index of this host, from 0.
         hosts: number of hosts.
         steps: number of batches; None: unlimited.
-        stage: local folder to which data sets in a bucket are copied. None: records are read from the bucket, many in
-            parallel.
+        stage: local folder to which data sets in a bucket are copied. None: records are read in parallel from
+            the bucket.
 
     Yields:
         Dicts of arrays:
@@ -79,7 +79,7 @@ def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
 def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
-    """The batches of `make_batches` as a `tf.data.Dataset`, with `rows` instead of `names`."""
+    """Returns the batches of `make_batches` as a `tf.data.Dataset`, with `rows` instead of `names`."""
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)
@@ -101,7 +101,7 @@ def clips(
 
 
 def _batches(dataset: tf.data.Dataset, fetcher: Fetcher) -> Iterator[dict[str, np.ndarray]]:
-    failure = tf.errors.OpError  # a local name, because a generator may outlive the module
+    failure = tf.errors.OpError  # a local name, because Python may delete modules at exit, before the generator ends
     try:
         for clip in dataset.as_numpy_iterator():
             rows = clip.pop("rows")

@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
-    """Draws the frames of a sample. Schedules depend on the sample number `sample`, an int64 scalar."""
+    """Draws the frames and donors of a sample. Config fields with a schedule are evaluated at `sample`, the sample number."""
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
     t = config.frames
     bits = draws.bits(Topic.FRAMES, t + 2)
@@ -108,8 +108,8 @@ def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor
 
 
 def set_names(config: ConfigDict) -> list[str]:
-    """The names of the data sets in a mixture, in the order of their indices.
+    """Returns the names of the data sets in a mixture, in the order of their indices.
 
-    A data set that is never used is omitted, and does not need to exist.
+    A data set whose `repeat` is 0 for all samples is omitted, and does not need to exist.
     """
     return sorted(name for name, setting in config.sets.items() if any(value > 0 for _, value in setting.repeat))

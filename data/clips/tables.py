@@ -47,9 +47,9 @@ class Tables:
 def join(sources: Sequence[Source], settings: Sequence[ConfigDict], donor_share: tuple[float, float], frames: int) -> Tables:
     """Joins the indexes of all data sets, in the given order.
 
-    Videos with fewer than `frames` annotated frames, and videos and images without an object, are skipped. A warning reports
-    the number of skipped videos and images. `donor_share` contains the minimum and maximum area of a donor object, as a
-    fraction of its image. Raises DataError for a data set without usable videos or images.
+    Videos with fewer than `frames` annotated frames are skipped. Videos and images without an object are also skipped. A
+    warning reports the number of skipped videos and images. `donor_share` contains the minimum and maximum area of a donor
+    object, as a fraction of its image. Raises DataError for a data set without usable videos or images.
     """
     parts = [_one(source, setting, donor_share, frames) for source, setting in zip(sources, settings, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Warping with OpenCV: bilinear for images, nearest neighbour for masks.
+"""Warps images with bilinear interpolation and masks with nearest-neighbour interpolation, using OpenCV.
 
 Donor objects are drawn over the frames. `plan.py` defines donors.
 
@@ -29,8 +29,8 @@ def warp_masks(
 
     Returns:
         Three arrays: visible ids, donors and areas. Visible ids, uint8 [t,H,W], are 0 in the background and under donors.
-        Donors, uint8 [t,H,W], are 1 + d in pixels that donor d covers, otherwise 0. Areas, int32 [256+d], are the numbers of
-        pixels of each id, then of each donor, in the first frame.
+        Donors, uint8 [t,H,W], are 1 + i in pixels that donor i (counted from 0) covers, and 0 in all other pixels. Areas, int32
+        [256+d], are the numbers of pixels of each id, then of each donor, in the first frame.
     """
     seen, donors = np.empty((len(sources), *size), np.uint8), np.zeros((len(sources), *size), np.uint8)
     named = {source: cv2.LUT(masks[source], ids[source]) for source in set(sources[:, 0].tolist())}
@@ -48,7 +48,8 @@ def warp_masks(
 def relabel(seen: np.ndarray, donors: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Converts ids and donors, uint8 [t,H,W], to output ids.
 
-    `labels`, uint8 [256+d], contains the output id of each id, followed by that of each donor. Id 0 is not changed.
+    `labels`, uint8 [256+d], contains the output id of each input id, followed by the output id of each donor. Id 0 is not
+    changed.
     """
     masks = np.stack([cv2.LUT(ids, labels[:256]) for ids in seen])
     for donor, label in enumerate(labels[256:], start=1):
@@ -69,8 +70,8 @@ def render(
 
     Args:
         images: uint8 [h,w,3], the RGB image of each of the s sources.
-        sources: as in `warp_masks`; indices into `images`.
-        maps: as in `warp_masks`.
+        sources: int32 [t,1+d], the indices in `images`; see `warp_masks`.
+        maps: float32 [t,1+d,2,3]; see `warp_masks`.
         donors: uint8 [t,H,W], as returned by `warp_masks`.
         colours: float32 [t,3,4], the colour transform of each frame: matrix and offset.
         hidden: bool [t,H,W], whether each pixel is hidden.
@@ -95,7 +96,7 @@ def render(
 
 
 def _warp_colours(image, colour, position_map, size, fill, out=None) -> np.ndarray:
-    """Changes the colours of an image before warping it, so that the fill colour is not changed."""
+    """Transforms the colours of an image, then warps the image. The fill colour is not transformed."""
     changed = cv2.cvtColor(
         cv2.transform(image, colour), cv2.COLOR_RGB2RGBA
     )  # warping four channels is faster than warping three

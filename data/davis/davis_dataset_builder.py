@@ -23,10 +23,10 @@ _SPLITS = ("train", "val", "test-dev", "test-challenge")
 
 @dataclass
 class DavisConfig(tfds.core.BuilderConfig):
-    """Specifies which videos to read, and how.
+    """Specifies which videos to read, and how to read them.
 
     Attributes:
-        year, resolution, annotations: as in `read_davis`. If `year` is "", all sequences of a folder without lists are read.
+        year, resolution, annotations: see `read_davis`. If `year` is "", all sequences of a folder without lists are read.
         sequences: read only these sequences of the list or folder, such as "bear,camel".
         order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": like "natural", but an ambiguous
             order is an error.
@@ -50,7 +50,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
     )
     BUILDER_CONFIGS: ClassVar = [
         *(DavisConfig(name=year, year=year) for year in ("2017", "2016")),
-        DavisConfig(name="folder", description="Your own videos, without lists."),
+        DavisConfig(name="folder", description="Your own videos, without list files."),
     ]
 
     @classmethod
@@ -69,7 +69,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
             raise DataError("--set sequences=: expected at least one sequence, such as bear,camel")
 
     def list_splits(self, root: Path) -> list[str]:
-        """Returns the splits that have a list. Without lists, the only split is "train"."""
+        """Returns the splits that have a list, or only "train" if the config uses no lists."""
         config = self.builder_config
         if not config.year:
             return ["train"]
@@ -101,10 +101,13 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return self.builder_config.year in _OFFICIAL
 
     def checks_levels(self) -> bool:
-        """Returns True for a user's data set if the config does not define the mask values."""
+        """Returns whether masks that seem to contain grey levels are skipped.
+
+        The result is True for a user's data set if the config does not define the mask values.
+        """
         return not (self.has_rules() or self.builder_config.mask_values)
 
 
 def _names(config: DavisConfig) -> list[str] | None:
-    """The selected sequences; None for all."""
+    """Returns the names of the selected sequences, or None for all sequences."""
     return [name.strip() for name in config.sequences.split(",") if name.strip()] or None

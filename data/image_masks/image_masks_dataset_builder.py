@@ -25,11 +25,11 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
     Attributes:
         objects: the mask values of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
             defines a range, as in "1+2,7" or "1-255". All other values are background. If empty, each value except 0 is an
-            object. In masks that also contain other ids, the value 255 is void.
+            object, but 255 is void in masks that also contain other ids.
         soft: whether masks contain grey levels; values of 128 and above then form the only object.
         mask_values: "ids", or "threshold", which has the same effect as `soft`. "": like "ids", but masks that seem to contain
             grey levels are skipped if `objects` is not set.
-        images, masks, image_end, mask_end: as in `read_stills`.
+        images, masks, image_end, mask_end: see `read_stills`.
     """
 
     objects: str = ""
@@ -109,7 +109,10 @@ class Builder(FramesBuilder):
         return bool(self.builder_config.objects) or self.is_soft()
 
     def checks_levels(self) -> bool:
-        """Returns True if the config does not define the mask values."""
+        """Returns whether masks that seem to contain grey levels are skipped.
+
+        The result is True if the config does not define the mask values.
+        """
         return not (self.has_rules() or self.builder_config.mask_values)
 
 

@@ -61,5 +61,8 @@ class Builder(FramesBuilder):
         return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 
     def all_labelled(self, split: str) -> bool:
-        """Returns True for the split "train" if only every fifth frame is used, because all of these frames have masks."""
+        """Returns whether frames without a mask are reported.
+
+        The result is True for the split "train" if only every fifth frame is used, because these frames should all have masks.
+        """
         return split == "train" and not self.builder_config.all_frames

@@ -1,6 +1,6 @@
 """Creates initial weights for training.
 
-The backbones of both encoders are copied from a network trained on ImageNet. All other weights are random.
+The weights of both encoders' backbones are copied from a network that was trained on ImageNet. All other weights are random.
 """
 
 import functools
@@ -24,15 +24,15 @@ def from_pretrained(
     """Converts the weights of an image classifier, such as torchvision's ResNet-50, to variables of `HMMN(config)`.
 
     Args:
-      tensors: the tensors by name. The expected names are the values of the backbone's `pretrained_names`. All names may have a
-        common prefix, such as `module.`. Tensors of layers that the backbone does not use are ignored. If the counters
-        `num_batches_tracked` are missing, as in older files, they default to 0.
+      tensors: the tensors of the classifier, by name. The expected names are the values of the backbone's `pretrained_names`.
+        All names may have a common prefix, such as `module.`. Tensors of layers that the backbone does not use are ignored.
+        Files of older PyTorch versions do not contain the counters `num_batches_tracked`. Missing counters are set to 0.
       config: the config of the model. The model must have BatchNorm.
       seed: seed for the random weights of the mask convolutions, the heads and the decoder.
-      source: the file to name in errors.
+      source: name of the file, for error messages.
 
     Raises:
-      MismatchError: the network does not match the backbone, or tensors are missing, unknown or have the wrong shape.
+      MismatchError: the classifier does not match the backbone, or tensors are missing, unknown or have the wrong shape.
     """
     backbone, kind = config.backbone, recognise(tensors)
     if not backbone.pretrained_names() or (kind is not None and not isinstance(backbone, kind)):
@@ -51,7 +51,7 @@ def from_pretrained(
 
 
 def recognise(tensors: Mapping[str, np.ndarray]) -> type[Backbone] | None:
-    """Returns the registered backbone that matches the names of `tensors`, or None, for example for an HMMN checkpoint."""
+    """Returns the registered backbone that matches the names of `tensors`, or None if no backbone matches."""
     return next((kind for kind in registered().values() if kind.recognises(tensors.keys())), None)
 
 

@@ -1,6 +1,6 @@
-"""The checkpoints of a training workdir, with their validation scores.
+"""Finds the checkpoints of a training workdir, and reads their validation scores.
 
-A run writes the checkpoint `WORKDIR/checkpoints/STEP`, and records its files and scores in
+A run writes each checkpoint to `WORKDIR/checkpoints/STEP`. The run records the files and the scores of the checkpoint in
 `WORKDIR/record/checkpoints/STEP.json`.
 """
 
@@ -19,11 +19,12 @@ BEST = "best"
 
 
 def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> int:
-    """Finds the step of a checkpoint.
+    """Returns the step of the selected checkpoint.
 
     Args:
       workdir: the workdir of a training run.
-      step: a number, "best" for the step with the highest validation J&F among the kept steps, or None for the latest step.
+      step: a number, "best" for the step with the highest validation J&F among the existing
+        checkpoints, or None for the latest step.
 
     Raises:
       CheckpointError: the step does not exist. The message lists the existing steps.
@@ -47,9 +48,10 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
 def finished_steps(workdir: AnyPath) -> list[int]:
     """Lists the steps that have a complete checkpoint in a training workdir.
 
-    Only steps that the run recorded are listed, because a user may have added other folders. If there are no records, as in
-    runs of older versions, all steps are considered. Steps that Orbax has not finalized are omitted, because in a bucket, even
-    the folder of an incomplete step has its final name.
+    Only steps that the run recorded are listed, because a user may have added other folders. Runs of older versions have no
+    records, so all complete steps of these runs are listed. Complete steps are those that Orbax has finalized. In a bucket,
+    the name of a folder does not show whether the step is complete, because the folder of an incomplete step also has its
+    final name.
     """
     with bucket_errors(workdir):
         recorded = workdir / RECORDS
@@ -61,27 +63,27 @@ def finished_steps(workdir: AnyPath) -> list[int]:
 
 
 def is_finalized(folder: AnyPath) -> bool:
-    """Whether Orbax finished writing a checkpoint."""
-    import orbax.checkpoint as ocp  # here, because the import is slow, and bundled models do not need it
+    """Returns whether Orbax has finished writing a checkpoint."""
+    import orbax.checkpoint as ocp  # imported here, because the import is slow, and bundled models do not need Orbax
 
     return ocp.path.step.is_checkpoint_finalized(folder)
 
 
 def step_folders(workdir: AnyPath) -> list[int]:
-    """The steps of the checkpoint folders in a workdir, in ascending order, including folders that a user added."""
+    """Returns the steps of the checkpoint folders in a workdir, in ascending order, including folders that a user added."""
     names = [path.name for path in (workdir / STEPS).glob("*") if path.is_dir() and not is_link(path)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name[:20])) == name)
 
 
 def ranked_steps(workdir: AnyPath, steps: Sequence[int]) -> list[int]:
-    """The validated steps, sorted by J&F in ascending order. Steps with equal J&F are sorted by number."""
+    """Returns the validated steps, sorted by J&F in ascending order. Steps with equal J&F are sorted by number."""
     scores = {step: (step_record(workdir, step).about or {}).get("scores") for step in steps}
     jf = {step: found["jf"] for step, found in scores.items() if found}
     return sorted(jf, key=lambda step: (jf[step], step))
 
 
 def step_record(workdir: AnyPath, step: int) -> Record:
-    """The record of one checkpoint's files. The attribute `about` contains the scores once the record is complete.
+    """Returns the record of one checkpoint's files. The attribute `about` contains the scores once the record is complete.
 
     Raises:
       CheckpointError: the file is not a record of a checkpoint.
@@ -92,13 +94,13 @@ def step_record(workdir: AnyPath, step: int) -> Record:
         if not _is_of_a_checkpoint(record.about):
             raise DataError(f"{path}: the file is not the record of a checkpoint")
     except DataError as error:
-        way_out = "Move it elsewhere. The checkpoint of this step will be kept"
+        way_out = "Move the file elsewhere. The checkpoint of this step will not be deleted"
         raise CheckpointError(f"{path}: the file is not a record of this program. {way_out}") from error
     return record
 
 
 def _is_of_a_checkpoint(about: Any) -> bool:
-    """Whether a value is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
+    """Returns whether a value is None, {"scores": None} or {"scores": {"jf": number, ...}}."""
     if about is None:
         return True
     if not isinstance(about, dict) or "scores" not in about:

@@ -1,4 +1,4 @@
-"""Loads and saves checkpoints: Orbax folders with the config of the model."""
+"""Loads checkpoints from Orbax folders or PyTorch files. Saves checkpoints as Orbax folders with the config of the model."""
 
 import contextlib
 import functools
@@ -40,8 +40,8 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
             file with official tensor names. A single file is loaded as the published network, unless the file's metadata
             contains a config. The path is local or in a bucket (`gs://...`). The name "lite" selects the bundled model, unless
             a file or folder with this name exists. The licence terms of the bundled weights are printed once per process.
-        step: the step of a training workdir. Pass a number, "best" for the step with the highest validation J&F among the kept
-            steps, or None for the latest step.
+        step: the step of a training workdir. Pass a number, "best" for the step with the highest validation J&F among the
+            existing checkpoints, or None for the latest step.
 
     Returns:
         The variables as NumPy arrays on the host, and the config. To use the variables more than once, put them on the device
@@ -74,7 +74,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
 
 def find_checkpoint(path: str | os.PathLike) -> AnyPath:
-    """Returns the absolute path of a file or folder or, if neither exists, the path of the bundled model with this name.
+    """Returns the absolute path, or the path of a bundled model if `path` is its name and no such file or folder exists.
 
     Raises:
       DataError: the URL has an unsupported scheme.
@@ -90,7 +90,7 @@ def _tell_terms() -> None:
 
 
 def is_checkpoint_file(path: AnyPath) -> bool:
-    """Whether a checkpoint is a file. Raises CheckpointError if neither a file nor a folder exists."""
+    """Returns whether a checkpoint is a file. Raises CheckpointError if neither a file nor a folder exists."""
     with _one_line_errors(path):
         if path.is_file():
             return True
@@ -122,7 +122,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
       CheckpointError: the folder exists, or cannot be written.
       DataError: the path is in a bucket.
     """
-    import orbax.checkpoint as ocp  # here, because the import is slow, and bundled models do not need it
+    import orbax.checkpoint as ocp  # imported here, because the import is slow, and bundled models do not need Orbax
 
     path = user_path(path).absolute()
     if lies_there(path):

@@ -1,6 +1,7 @@
-"""Reads and writes PyTorch checkpoint files without PyTorch, and without executing code from them.
+"""Reads and writes PyTorch checkpoint files without executing code from them.
 
-The format is detected from the content of a file, not from its suffix:
+PyTorch is required only to read the older, non-zip format, and to write `.pth` and `.pt` files. When a file is read, the format
+is detected from the content of the file, not from its suffix:
 
 - a safetensors file is read by the `safetensors` library;
 - a zip written by `torch.save` is read by `torch_zip`;
@@ -42,13 +43,13 @@ _INSTALL = "Install PyTorch 2.6 or later (pip install torch)"
 def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a `.safetensors` or `torch.save` file and returns its tensors by name; the arrays may be read-only.
 
-    Raises CheckpointError for a file that is missing, damaged, malicious or in another format.
+    Raises CheckpointError for a file that is missing, damaged, malicious or in an unsupported format.
     """
     return read_with_metadata(path)[0]
 
 
 def read_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Like `read_torch_file`, but also returns the `__metadata__` of a safetensors file, or {} for other formats."""
+    """Returns the tensors of a file by name, and the `__metadata__` of a safetensors file, or {} for other formats."""
     path = user_path(path, buckets=True)
     with _one_line_errors(path, "cannot be read", SAVE_ANEW), local_copy(path) as local:
         kind = _kind(local)
@@ -133,7 +134,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         raise Refused(f"{found}, which is unsafe in PyTorch {torch.__version__}", _INSTALL)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # the message contains the rejected object's name and a page of advice
+    except pickle.UnpicklingError as error:  # the message names the rejected object, then gives long advice
         refused = re.search(r"GLOBAL [\w.]+|Unsupported operand \d+", str(error))
         why = refused[0] if refused else shorten(error)
         raise Refused(f"{found}, and PyTorch refuses to load it ({why})") from error
@@ -148,7 +149,7 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse(path: Path) -> dict[str, np.ndarray]:
-    """Rejects a file in another format. For a plain pickle, the error names the function that loading would have called."""
+    """Raises Refused for a file in an unsupported format. For a plain pickle, the error names the rejected import."""
     content = read_start(path, _MOST_PICKLE)
     found = "the file is neither a torch.save file nor a safetensors file" if content else "the file is empty"
     if content.startswith(b"\x80"):

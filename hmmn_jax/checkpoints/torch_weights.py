@@ -83,13 +83,13 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
 
 
 def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`. The names have no prefix `module.`. The tensors have the official order and layout."""
+    """Converts variables to official tensors by name, without the prefix `module.`, in the official order and layout."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
 
 def in_float16(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rounds floats to float16. `from_torch` can also read float16 tensors. Counters are unchanged.
+    """Rounds floats to float16, and leaves integers unchanged. `from_torch` accepts the result.
 
     Raises:
       MismatchError: a number is too large for float16.
@@ -111,7 +111,7 @@ def without_prefix(tensors: Mapping[str, Tensor], expected: Container[str], sour
     Args:
       tensors: tensors by name.
       expected: the tensor names of the model. If removing prefixes does not yield any of these names, all names are unchanged.
-      source: the file to name in the note about a removed prefix. No note is printed for `module.`, because the released
+      source: name of the file, for the note about a removed prefix. No note is printed for `module.`, because the released
         checkpoint has this prefix.
     """
     first, prefix = next(iter(tensors), ""), ""

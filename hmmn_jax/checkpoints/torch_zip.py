@@ -1,7 +1,7 @@
 """Reads tensors from PyTorch's zip format without executing code from the pickle in the zip file.
 
-The unpickler only accepts the few functions and types that are needed to rebuild tensors. It returns the position of each
-tensor in the file. The arrays are then created from these positions, with bounds checks.
+The unpickler only accepts the few functions and types that are needed to rebuild tensors. The unpickler returns the
+position of each tensor in the file. The arrays are then created from these positions, with bounds checks.
 """
 
 import io
@@ -29,7 +29,7 @@ _TORCH_DTYPES = {"BFloat16": BFLOAT16} | {
 }
 SAVE_ANEW = (
     "The file must be a safetensors file, or the output of torch.save(model.state_dict(), path). "
-    "Download it again, or save it in one of these formats"
+    "Download the file again, or save the weights in one of these formats"
 )
 _JIT = "Save the weights with torch.save(torch.jit.load(path, 'cpu').state_dict(), new_path)"
 _MAX_TUPLES = 20_000  # PyTorch writes four to six tuples for each tensor
@@ -47,7 +47,7 @@ def _type(found: object) -> str:
 
 
 def read_zip(path: Path) -> dict[str, np.ndarray]:
-    """Returns the tensors by name, as read-only views of their storages. Raises Refused or an error from zipfile."""
+    """Returns the tensors by name, as read-only views of their storages. Raises Refused or an error of `zipfile`."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.endswith("/data.pkl")]
@@ -138,9 +138,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> object:
-    """Loads a pickle, with `_Tensor` objects in place of tensors. Raises Refused for imports not needed to rebuild tensors."""
+    """Loads a pickle. Each tensor becomes a `_Tensor`. Raises Refused for imports that are not needed to rebuild tensors."""
     tuples = 0
-    for opcode, argument, _ in pickletools.genops(data):  # raises an error if a length is wrong
+    for opcode, argument, _ in pickletools.genops(data):  # `genops` raises an error if the data is shorter than a stated length
         # Without these limits, the unpickler would allocate a memo of any size, and hashing a tuple with 100,000 nesting levels
         # would overflow the C stack.
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):

@@ -16,7 +16,7 @@ OVERRIDE, OVERRIDE_OF_SCRIPTS = "--set", "--config."
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser that raises ConfigError for invalid arguments. Call the parser's methods inside `run_program`."""
+    """A parser that raises ConfigError for invalid arguments. Call its methods inside `run_program`, which prints the error."""
 
     def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
@@ -55,9 +55,10 @@ def parse_step(text: str | None) -> int | str | None:
 
 
 def override(config: Any, assignments: Sequence[str]) -> set[str]:
-    """Sets fields of a ConfigDict from NAME=VALUE strings and returns the names. Values are validated later.
+    """Sets fields of a ConfigDict from NAME=VALUE strings, and returns the names of these fields.
 
-    Raises ConfigError if a string does not have the form NAME=VALUE or its name is unknown.
+    `check_settings` validates the values later. Raises ConfigError if a string does not have the form NAME=VALUE or its name is
+    unknown.
     """
     names = set()
     for text in assignments:

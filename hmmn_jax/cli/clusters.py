@@ -1,4 +1,4 @@
-"""Reads the index of this process, the number of processes and the GPUs from environment variables set by the cluster."""
+"""Reads the process index and the numbers of processes and GPUs from environment variables set by the cluster."""
 
 import platform
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ def name_of_process(process: int | None, environ: Mapping[str, str]) -> str:
 
 
 def require_together(together: bool, environ: Mapping[str, str]) -> None:
-    """Raises ConfigError if the cluster started several processes but this one will not connect to the others.
+    """Raises ConfigError if the cluster started several processes but this process will not connect to the other processes.
 
     Args:
-        together: whether this process will connect to the others.
+        together: whether this process will connect to the other processes.
         environ: the environment variables.
     """
     if together:

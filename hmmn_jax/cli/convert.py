@@ -54,7 +54,7 @@ def convert_imagenet(options: argparse.Namespace) -> None:
     save_checkpoint(options.out, variables, config)
     print(
         f"{options.file} -> {options.out}: {count(to_torch(variables, config))}. "
-        f"The new layers were initialised with seed {options.seed}."
+        f"The layers outside the backbones were initialised with seed {options.seed}."
     )
 
 
@@ -68,6 +68,9 @@ def inspect_checkpoint(options: argparse.Namespace) -> None:
 
 
 def count(tensors: dict[str, np.ndarray]) -> str:
-    """Counts tensors and parameters. Parameters are weights, biases and scales, but not BatchNorm statistics."""
+    """Returns the numbers of tensors, parameters and bytes as text.
+
+    Parameters are weights, biases and scales, but not BatchNorm statistics.
+    """
     parameters = sum(t.size for name, t in tensors.items() if name.endswith((".weight", ".bias", ".scale")))
     return f"{len(tensors)} tensors, {parameters:,} parameters, {sum(t.nbytes for t in tensors.values()):,} bytes"

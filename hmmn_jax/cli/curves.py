@@ -18,7 +18,7 @@ from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.metrics import METRICS_FILE, read_metrics
 
 SCORE = "validation/jf"
-_LAST_STEP = 10**15  # maximum step; larger numbers, as in a damaged file, cannot be plotted
+_LAST_STEP = 10**15  # maximum step; larger numbers, for example from a damaged file, cannot be plotted
 
 
 def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
@@ -53,7 +53,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
         axes.set_ylabel(named[key])
         axes.grid(alpha=0.3)
     legend = all_axes[0, 0].legend(all_axes[0, 0].get_lines(), ["?"] * len(runs))
-    for text, name in zip(legend.get_texts(), runs, strict=True):  # names are not parsed, because $ and a leading _ are special
+    for text, name in zip(legend.get_texts(), runs, strict=True):  # matplotlib would interpret $ and a leading _ in names
         text.set_parse_math(False)
         text.set_text("".join(c if c.isprintable() else "?" for c in name))
     all_axes[-1, 0].set_xlabel("step")

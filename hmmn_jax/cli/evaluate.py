@@ -56,7 +56,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
     """Runs the request and prints its results.
 
     Raises:
-        HMMNError: the input is invalid; nothing was written.
+        HMMNError: the input is invalid, or all videos failed.
         PartialFailure: some videos failed, but the results of the other videos are complete.
     """
     check_request(request)
@@ -66,7 +66,7 @@ def evaluate(request: Request, make: MakeSegmenters = make_segmenters) -> None:
 
 
 def evaluate_inputs(request: Request, local: Request, make: MakeSegmenters) -> None:
-    """Runs the request; `local` is the same request with local copies of its inputs."""
+    """Runs the request. `local` is the same request with local copies of the inputs."""
     # --- Check the output folder before reading any data. ---
     config = request.config
     outputs = None
@@ -174,7 +174,7 @@ def read_inputs(request: Request) -> Task:
     """Reads the videos of the request."""
     if request.frames is not None and request.mask is not None:
         return Custom(request.config).read_one(request.frames, request.mask)
-    assert request.data is not None  # check_request requires `data` without `frames`
+    assert request.data is not None  # check_request requires `data` if `frames` is None
     return make_protocol(request.config).read(request.data)
 
 
@@ -215,7 +215,7 @@ def load_model(request: Request) -> tuple[dict[str, Any], HMMNConfig]:
 
 
 def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Request:
-    """Prints the settings that `fit_settings` chooses, and returns a request that contains them."""
+    """Prints the settings that `fit_settings` chooses, and returns a request that contains these settings."""
     if not request.fit:
         return request
     recorded = None if request.overwrite else outputs.run.made_with()
@@ -227,7 +227,7 @@ def fit(request: Request, clip: Clip, model: HMMNConfig, outputs: Outputs) -> Re
 
 
 def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfig) -> dict[str, Any]:
-    """Returns everything that the masks depend on, as JSON values."""
+    """Returns the settings, input paths, weights digest and model config that determine the masks, as JSON values."""
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask")}
     inputs = {name: str(absolute(path)) for name, path in paths.items() if path is not None}
     weights = {"weights": weights_digest(variables), "model": model.to_dict()}
@@ -235,9 +235,10 @@ def describe_masks(request: Request, variables: dict[str, Any], model: HMMNConfi
 
 
 def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, overwrite: bool = False) -> None:
-    """Claims the output folder for this run, and deletes the scores and the submission archive of earlier masks.
+    """Claims the output folder for this run, and deletes files of earlier runs.
 
-    Otherwise, old scores and an old archive could be mistaken for results of the new masks.
+    With `overwrite`, all files that earlier runs wrote are deleted. Otherwise, only the scores and, if this run writes masks,
+    the submission archive are deleted, because these files could be mistaken for results of this run.
 
     Raises ConfigError and deletes nothing if a file to be deleted was modified after a run wrote it.
     """
@@ -261,7 +262,7 @@ def claim(outputs: Outputs, made_with: dict[str, Any] | None, archive: str, over
 def score(
     plans: Sequence[Plan], unscored: dict[str, str], masks: Path, figures: Figures | None
 ) -> tuple[list[SequenceScores], dict[str, str]]:
-    """Scores masks and prints the table. Returns the scores, and a dict from video names to scoring errors."""
+    """Scores masks and prints a table of the scores. Returns the scores, and a dict from video names to scoring errors."""
     scores, wrong = score_folder(masks, plans, processes=os.cpu_count() or 1) if plans else ([], {})
     if scores:
         missing = unscored | wrong
@@ -283,7 +284,7 @@ def write_results(
     missing: dict[str, str],
     cost: Cost | None,
 ) -> None:
-    """Writes the scores, the report, and the submission archive if the benchmark has a scoring server."""
+    """Writes the scores and the report. If the benchmark has a scoring server, also writes the submission archive."""
     run, config = outputs.run, request.config
     about = {
         "command": shlex.join(sys.argv),

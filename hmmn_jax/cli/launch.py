@@ -61,14 +61,14 @@ def run_in_processes(
     given: Mapping[str, Any],
     terminated: str = "",
 ) -> int:
-    """Calls `run_program`. If there are several processes, an error in one of them ends all of them.
+    """Calls `run_program`. If there are several processes, an error in one process ends all processes.
 
     Args:
         program: name of the program.
         run: the body of the program. It must call `launch`.
         resume: the instruction to print after an interruption.
-        folder: the folder for `error-PROCESS.txt`. In a multi-process run, each process writes this file to report why it
-            ended.
+        folder: the folder for `error-PROCESS.txt`. In a multi-process run, each process writes this file to report why the
+            process ended.
         given: the values of the flags in `HOSTS`.
         terminated: the reason to report if the process receives SIGTERM and has nothing to save.
     """
@@ -89,7 +89,7 @@ def launch(
     """Connects to the other hosts and sets up the compilation cache. Call this function before the first computation.
 
     Raises:
-        ConfigError: the hosts cannot connect, or they were started without the flags to connect them.
+        ConfigError: the hosts cannot connect, or the hosts were started without the flags for connecting.
     """
     import jax  # not imported earlier, because importing JAX takes a second and invalid flags should be reported first
 
@@ -115,16 +115,18 @@ def launch(
 
 
 def set_compiler_flags(quick: bool) -> None:
-    """Sets flags of XLA in the environment, except for flags that are already there. Call this before importing JAX.
+    """Adds flags to the environment variable XLA_FLAGS, except flags that are already set.
 
-    One CPU fusion of jaxlib 0.10.2 computes wrong results (see `hmmn_jax.ops.canary`), so it is switched off.
+    Call this function before importing JAX. One CPU fusion of jaxlib 0.10.2 computes wrong results (see
+    `hmmn_jax.ops.canary`), so this fusion is disabled.
 
     Args:
-        quick: whether to also set flags that reduce the time of compilation for inference on a CPU: fusion emitters are
-            switched off, and the optimization level is lowered. No difference in the speed of inference was measured
-            (`docs/results.md`). For training, these flags are not suitable: without fusion emitters, the training step took
-            twice as long to compile, and with the lower level, gradients of depthwise convolutions are slower. The level may
-            also affect GPUs and TPUs, so it is not changed if JAX is installed with support for GPUs or TPUs.
+        quick: whether to also set flags that reduce the compilation time of inference on a CPU. These flags disable fusion
+            emitters and lower the optimization level. In measurements, the flags did not change the speed of inference
+            (`docs/results.md`). The flags are not suitable for training. Without fusion emitters, the training step took
+            twice as long to compile. At the lower optimization level, gradients of depthwise convolutions are slower. The
+            level may also affect GPUs and TPUs. Therefore, the level is not changed if JAX is installed with support for GPUs
+            or TPUs.
     """
     given = os.environ.get("XLA_FLAGS", "")
     release = tuple(int(number) for number in re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:3])

@@ -1,6 +1,6 @@
 """Video object segmentation with HMMN. Segments objects in all frames of a video, given their masks in the first frame.
 
-  hmmn-jax demo                                                          try it out (takes half a minute)
+  hmmn-jax demo                                                          segment the bundled clip (takes half a minute)
   hmmn-jax segment clip.mp4 --mask first.png --output OUT                segment your own video
   hmmn-jax evaluate --benchmark davis2017_val --data DAVIS --output RUN  segment and score benchmark videos
 

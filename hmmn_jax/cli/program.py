@@ -3,7 +3,7 @@
 | exit code | meaning |
 |---|---|
 | 0 | complete |
-| 1 | some videos failed, the others are complete; for `convert_weights.py verify`: logits differ |
+| 1 | some videos failed, and the other videos are complete; for `convert_weights.py verify`: logits differ |
 | 2 | invalid flags, files or settings, or tensors that do not match |
 | 3 | training diverged |
 | 4 | with several processes: another process failed or was lost |
@@ -28,7 +28,7 @@ INTERRUPTED, TERMINATED, MISTAKE = 130, 143, 2
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised on SIGTERM. This signal is handled like Ctrl-C."""
+    """Raised when the process receives SIGTERM. Code that handles Ctrl-C (KeyboardInterrupt) also handles this exception."""
 
 
 def tell(name: str, error: HMMNError) -> None:
@@ -91,7 +91,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *place: Any) -> None:
-    """Prints each user warning on one line. Other warnings, such as deprecation warnings, are shown as usual."""
+    """Prints each user warning on one line. Passes other warnings, such as deprecation warnings, to `show`."""
     if category is UserWarning:
         note(str(message))
     else:
@@ -99,9 +99,9 @@ def _show_warning(show: Callable[..., None], message: Warning, category: type[Wa
 
 
 def _interrupt(interruption: int, _: FrameType | None) -> None:
-    """Raises an exception for the first signal. Later signals end the process immediately.
+    """Raises an exception for the first signal.
 
-    A second signal may arrive while the first is being handled.
+    Later signals end the process immediately, even while the exception for the first signal is being handled.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os._exit(TERMINATED if number == signal.SIGTERM else INTERRUPTED))

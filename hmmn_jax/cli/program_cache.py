@@ -16,8 +16,8 @@ def keep_programs(given: str | None, alone: bool) -> None:
     Args:
         given: a folder, "off" for no cache, or None for the default folder. The default is JAX_COMPILATION_CACHE_DIR if this
             variable is set, and otherwise a folder in the user's cache folder.
-        alone: whether this is the only process. Several processes use a cache only if a folder is given or the
-            variable is set.
+        alone: whether this is the only process. Several processes use a cache only if a folder is given or
+            JAX_COMPILATION_CACHE_DIR is set.
     """
     import jax  # not imported earlier, because importing JAX takes a second and invalid flags should be reported first
 

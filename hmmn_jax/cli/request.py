@@ -16,10 +16,10 @@ from hmmn_jax.io.stage import Stage
 
 @dataclass(frozen=True)
 class Request:
-    """Specifies what to evaluate.
+    """The inputs, outputs and settings of an evaluation.
 
     Attributes:
-        config: the config, as returned by the files in `configs`.
+        config: the settings, in the format of the files in `configs/evaluate`.
         data: root folder of a benchmark; None if `frames` is set.
         frames: a folder of images or a video file; None if `data` is set.
         mask: with `frames`, a PNG with the ids of the objects in the first frame, or a folder with masks of some frames.
@@ -99,7 +99,10 @@ def check_request(request: Request) -> None:
 
 
 def fetch_inputs(request: Request, stage: Stage) -> Request:
-    """Copies inputs in a bucket, except the checkpoint, and returns a request with the local paths. May raise DataError."""
+    """Downloads videos and masks from buckets, but not the checkpoint. Returns a request with local paths.
+
+    Raises DataError if an input cannot be copied.
+    """
     paths = {name: getattr(request, name) for name in ("data", "frames", "mask", "score")}
     copies: dict[str, Any] = {name: stage.fetch(path) for name, path in paths.items() if path is not None}
     return dataclasses.replace(request, **copies)

@@ -3,7 +3,7 @@
 When a process is lost or does not start, JAX aborts the other processes from C++ and prints a long message. Python code cannot
 catch such an abort. Therefore, the process forks before JAX is imported. The child runs the program. The parent forwards the
 child's stderr until the child ends. If the child was aborted or killed, the parent prints the reason as the last line on stderr
-and writes it to `FOLDER/error-PROCESS.txt`.
+and writes the reason to `FOLDER/error-PROCESS.txt`.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class Supervised:
             self._parent.sendall(_BEGUN)
 
     def report(self, reason: str, code: int) -> None:
-        """Releases all locks, prints the reason as the last line, and writes it to `error-PROCESS.txt`.
+        """Releases all locks, prints the reason as the last line, and writes the reason to `error-PROCESS.txt`.
 
         The process must exit after this call.
         """
@@ -137,7 +137,7 @@ def supervise(program: str, folder: AnyPath | None, process: str) -> Supervised:
 
 
 def _repeat_reason(program: str, tail: str) -> None:
-    """Prints the reported reason again if other output follows it in `tail`, the end of the output."""
+    """Prints the reported reason again if `tail`, the end of the output, contains other output after the reason."""
     lines = tail.splitlines()
     reasons = [line for line in lines if line.startswith(f"{program}: ")]
     if reasons and reasons[-1] != lines[-1]:
@@ -161,10 +161,10 @@ def explain(tail: str, number: int) -> tuple[str, int]:
 
 
 def report(program: str, folder: AnyPath | None, process: str, reason: str, code: int, begun: bool) -> None:
-    """Prints the reason why a process ended as the last line, and writes it to `error-PROCESS.txt`.
+    """Prints the reason for the end of a process as the last line, and writes the reason to `error-PROCESS.txt`.
 
-    Until this run owns the folder, interruptions and errors with exit code 1 or 2 are only printed. Nothing is written to a
-    folder that another run is using.
+    Until the folder belongs to this run, interruptions and errors with exit code 1 or 2 are printed but not written. Nothing is
+    written to a folder that another run is using.
     """
     line = f"{program}: {one_line(reason)}"
     if folder is not None and (begun or code not in (1, 2, INTERRUPTED, TERMINATED)):
@@ -201,7 +201,7 @@ def _pass_on(number: int, child: int, control: socket.socket) -> None:
 
 
 def _received(control: socket.socket) -> bytes:
-    """Reads the messages that the child has sent."""
+    """Returns the bytes that the child has sent, without waiting for more."""
     control.settimeout(0)
     with contextlib.suppress(OSError):
         return control.recv(16)

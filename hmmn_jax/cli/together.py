@@ -1,4 +1,7 @@
-"""Runs a program in several processes. An error or SIGTERM in one process ends all processes, and each prints the reason."""
+"""Runs a program in several processes.
+
+An error or SIGTERM in one process ends all processes, and each process prints the reason.
+"""
 
 import os
 import sys
@@ -16,7 +19,10 @@ from hmmn_jax.io.files import shorten
 
 
 class Together:
-    """Runs a program in one of several processes that end together. For a single process, only `run_program` is called."""
+    """Runs a program in one of several processes, and ends all processes if one of them fails.
+
+    For a single process, only `run_program` is called.
+    """
 
     def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None, terminated: str = ""):
         self._program, self._resume, self._supervised, self._sigterm_reason = program, resume, supervised, terminated
@@ -83,7 +89,8 @@ class Together:
     def _terminate(self) -> None:
         """Ends all processes after the parent has received SIGTERM."""
         assert self._supervised is not None
-        time.sleep(1)  # Python cannot handle the signal while the processes are connecting
+        # Wait until the main thread has handled the signal. The main thread cannot do so while the processes are connecting.
+        time.sleep(1)
         if self._watch is not None:
             self._watch.announce_termination()
             return
@@ -93,7 +100,7 @@ class Together:
 
 
 def together(program: str, resume: str, folder: AnyPath | None, process: str | None, terminated: str = "") -> Together:
-    """Starts a supervisor if there are several processes, and returns a `Together`. Call this before JAX is imported.
+    """Starts a supervisor if there are several processes, and returns a `Together`. Call this function before importing JAX.
 
     Args:
         program: name of the program; its error messages begin with this name.

@@ -1,1 +1,4 @@
-"""Folder layouts of DAVIS, YouTube-VOS, still images, and plain frames. This package does not use TensorFlow."""
+"""Finds frames and masks in the layouts of DAVIS and YouTube-VOS, in data sets of still images, and in folders of frames.
+
+TensorFlow is not required.
+"""

@@ -25,23 +25,23 @@ def read_davis(
 ) -> list[VideoFiles]:
     """Returns the sequences of a DAVIS split, in the order of its list.
 
-    The list is `ImageSets/YEAR/SPLIT.txt`. For DAVIS-2016, the list can also be `ImageSets/RESOLUTION/SPLIT.txt`, as in the
-    first release. The list contains sequence names, or pairs of a frame and its mask. If the list contains pairs, only the
-    listed frames are used.
+    The list is `ImageSets/YEAR/SPLIT.txt`. In the first release of DAVIS-2016, the list is
+    `ImageSets/RESOLUTION/SPLIT.txt`. Both paths are supported for DAVIS-2016. The list contains sequence names, or pairs of a
+    frame and its mask. If the list contains pairs, only the listed frames are used.
 
     Args:
         root: the folder that contains `JPEGImages`, `Annotations` and `ImageSets`.
         year: 2016 or 2017.
         split: name of the split, such as "train", "val" or "test-dev".
         resolution: name of a resolution folder, such as "480p"; None: the only folder, or "480p" if there are several.
-        annotations: the folder of the masks. Some frames may have no mask.
+        annotations: the folder of the masks inside `root`. Some frames may have no mask.
         names: the sequences to read; None: all sequences in the list.
-        order: as in `list_frames`.
-        notes: as in `list_frames`.
+        order: see `list_frames`.
+        notes: see `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: a file or folder is missing; the message lists what was expected and what exists.
+        DataError: a file or folder is missing. The message lists the expected and the existing names.
     """
     readers = find_davis(root, year, split, resolution, annotations, names, order=order, notes=notes)
     return [read() for read in readers.values()]
@@ -58,9 +58,9 @@ def find_davis(
     order: str = "",
     notes: Notes | None = None,
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """Like `read_davis`, but returns a dict of functions, each of which reads one sequence.
+    """Returns a dict that maps the name of each sequence of a DAVIS split to a function that reads the sequence.
 
-    An error in one sequence does not affect the other sequences. The keys of the dict are the names of the sequences.
+    For the arguments, see `read_davis`. An error in one sequence does not affect the other sequences.
     """
     root = user_path(root)
     resolution = resolution or choose_resolution(root)

@@ -62,7 +62,7 @@ class Entries:
     """The entries of a folder, sorted by name.
 
     Attributes:
-        folder: the folder.
+        folder: the folder that contains the entries.
         files: files to read.
         left_out: skipped entries, by reason.
     """
@@ -94,7 +94,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
     """Lists a folder.
 
     Args:
-        folder: the folder.
+        folder: the folder to list.
         suffixes: suffixes of the files to read, in lower case.
         others: the reason for skipping files with other suffixes, such as "files other than images".
 

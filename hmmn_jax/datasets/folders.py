@@ -60,12 +60,12 @@ def read_folder(
     Args:
         frames_dir: the folder of the frames. Its name becomes the name of the sequence.
         mask_path: the file of the mask.
-        order: as in `list_frames`.
-        notes: as in `list_frames`.
+        order: see `list_frames`.
+        notes: see `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: as in `list_frames`; the mask is missing; the folder has no name (for example, `/`).
+        DataError: `list_frames` fails, the mask is missing, or the folder has no name (for example, `/`).
     """
     frames_dir, mask_path = user_path(frames_dir), user_path(mask_path)
     if not os.path.isfile(mask_path):
@@ -79,14 +79,14 @@ def read_folder_with_masks(
     """Reads a folder of images, and another folder with masks of some of the images. Each mask is named after its image.
 
     Args:
-        frames_dir: as in `read_folder`.
+        frames_dir: the folder of the frames. Its name becomes the name of the sequence.
         masks_dir: the folder of the masks.
-        order: as in `list_frames`.
-        notes: as in `list_frames`. A note is also added for each mask that has no frame of the same name.
+        order: see `list_frames`.
+        notes: see `list_frames`. A note is also added for each mask that has no frame of the same name.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: as in `list_frames` and `match_masks`; both folders are the same.
+        DataError: `list_frames` or `match_masks` fails, or both folders are the same.
     """
     frames_dir, masks_dir = user_path(frames_dir), user_path(masks_dir)
     if masks_dir.resolve() == frames_dir.resolve():
@@ -113,11 +113,11 @@ def read_unlisted(
 
     Args:
         root: the folder that contains `JPEGImages` and `Annotations`.
-        resolution: as in `read_davis`.
-        annotations: the folder of the masks.
+        resolution: see `read_davis`.
+        annotations: the folder of the masks inside `root`.
         names: the sequences to read; None or empty: all sequences.
-        order: as in `list_frames`.
-        notes: as in `list_frames`. Folders that have neither images nor masks are also added.
+        order: see `list_frames`.
+        notes: see `list_frames`. Notes about folders that have neither images nor masks are also added.
 
     Returns:
         The sequences, and a one-line reason for each sequence that was skipped.
@@ -147,17 +147,16 @@ def find_unlisted(
     notes: Notes | None = None,
     images: str = "JPEGImages",
 ) -> dict[str, Callable[[], VideoFiles]]:
-    """Like `read_unlisted`, but returns a dict of functions, each of which reads one sequence.
+    """Returns a dict that maps the name of each sequence of a folder to a function that reads the sequence.
 
-    An error in one sequence does not affect the other sequences. The keys of the dict are the names of the sequences.
-
-    `images` is the folder of the frames inside `root`.
+    An error in one sequence does not affect the other sequences. `images` is the folder of the frames inside `root`. For the
+    other arguments, see `read_unlisted`.
 
     Raises:
         DataError: no sequence has frames and masks, or one of `names` is missing.
     """
     root = user_path(root)
-    home = _existing(root / images, "folder. Pass its parent folder")
+    home = _existing(root / images, "folder. Pass the folder that contains a folder of this name")
     if not resolution:
         resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
@@ -189,12 +188,12 @@ def read_sequence(
 ) -> VideoFiles:
     """Reads one sequence from a folder in the layout of DAVIS, without a list of sequences.
 
-    The masks are the PNGs in `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named after frames. `order` and `notes` are as in
+    The masks are the PNGs in `ROOT/ANNOTATIONS/RESOLUTION/NAME` that are named after frames. For `order` and `notes`, see
     `list_frames`. `images` is the folder of the frames inside `root`.
 
     Raises:
         ConfigError: `order` is unknown.
-        DataError: as in `list_frames` and `match_masks`; `name` is not a valid sequence name.
+        DataError: `list_frames` or `match_masks` fails, or `name` is not a valid sequence name.
     """
     root = user_path(root)
     home = root / images / resolution
@@ -236,7 +235,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Returns the entries of a folder, except hidden ones, sorted by path. Raises DataError if the folder cannot be listed."""
+    """Returns the entries of a folder that are not hidden, sorted by path. Raises DataError if the folder cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -257,7 +256,10 @@ def _existing(path: Path, what: str) -> Path:
 
 
 def choose_resolution(root: Path) -> str:
-    """Returns the only resolution in `JPEGImages`, or 480p if it is one of several. Raises DataError otherwise."""
+    """Returns the only resolution in `JPEGImages`, or 480p if there are several resolutions.
+
+    Raises DataError if there is no resolution, or if there are several resolutions but 480p is missing.
+    """
     folder = _existing(root / "JPEGImages", "folder. Pass the root of DAVIS, which contains this folder")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]

@@ -19,9 +19,9 @@ def list_frames(
     """Lists the images of a folder in natural order, for example frame_2 before frame_10.
 
     Args:
-        folder: the folder.
+        folder: the folder of the images.
         exclude: a file that is not a frame, such as the mask. The file and identical copies of it are skipped.
-        order: "natural", "decimal", "signed" or "name"; "": see `sort_frames`.
+        order: "natural", "decimal", "signed", "name" or "". See `sort_frames`.
         notes: receives the skipped files with the reasons, and a note if the order differs from plain sorting.
 
     Raises:

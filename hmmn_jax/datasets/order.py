@@ -1,4 +1,4 @@
-"""The order of frames, as determined by their file names."""
+"""Sorts frames by their file names."""
 
 import re
 from collections.abc import Callable
@@ -24,8 +24,8 @@ Key = Callable[[str], tuple]
 def natural_key(text: str) -> tuple:
     """Returns a sort key that compares numbers by value and ignores the case of text.
 
-    A name without a trailing number is sorted before the same name with a trailing number, as in frame, frame (1),
-    frame (2), frame (10).
+    A name without a trailing number is sorted before the same name with a trailing number. An example of the
+    order is frame, frame (1), frame (2), frame (10).
     """
     return _parts(text, _INTEGER), same_name(text), text
 
@@ -33,13 +33,13 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    By default, names are sorted naturally: numbers in them are compared by value. Depending on the names,
+    By default, names are sorted naturally: numbers in the names are compared by value. Depending on the names,
     two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
     number and at least one name has an exponent, such as 5e-05, both of these interpretations read each name as one number.
 
     Args:
         folder: the folder to show in errors and notes.
-        paths: the files.
+        paths: the image files to sort.
         order: one of `ORDERS`, or "" if all possible interpretations must lead to the same order.
         notes: receives a note if the order differs from plain sorting.
 

@@ -11,7 +11,7 @@ from hmmn_jax.errors import DataError
 from hmmn_jax.io.files import contents, reason, same_name, user_path
 from hmmn_jax.io.notes import Notes
 
-# Usual folder names of images and masks, as in VOC-like data sets, DUTS and ECSSD.
+# Folder names of images and masks in VOC-like data sets, in DUTS and in ECSSD.
 FOLDERS = (("JPEGImages", "Annotations"), ("DUTS-TR-Image", "DUTS-TR-Mask"), ("images", "ground_truth_mask"))
 _JPEG, _PNG = frozenset((".jpg", ".jpeg")), frozenset((".png",))
 _PICTURES = IMAGE_SUFFIXES | UNREAD_SUFFIXES
@@ -26,15 +26,15 @@ def read_stills(
     *,
     notes: Notes | None = None,
 ) -> tuple[list[VideoFiles], list[str]]:
-    """Returns a one-frame sequence for each image with a mask, in natural order, and a line for each skipped file.
+    """Returns a one-frame sequence for each image with a mask, in natural order, and a message for each skipped file.
 
-    Images are JPEGs, and masks are PNGs with the same names. Subfolders, such as one for each class, are part of the names.
+    Images are JPEGs, and masks are PNGs with the same names. Subfolders, such as a folder per class, are part of the names.
 
     Args:
         root: the folder of the data set.
         images: the folder of the images inside `root`. If `images` is "", the first existing pair in `FOLDERS` is used. If
             no pair in `FOLDERS` exists, `root` itself must contain pairs `x.jpg` and `x.png`.
-        masks: the folder of the masks, if `images` is given.
+        masks: the folder of the masks inside `root`, if `images` is given.
         image_end: a suffix of the image names that the mask names do not have, such as "_im" in the BIG data set.
         mask_end: a suffix of the mask names that the image names do not have, such as "_gt" in the BIG data set.
         notes: receives the images and masks that are skipped because of their format.
@@ -74,7 +74,7 @@ def read_stills(
 
 
 def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, Path], list[str]]:
-    """Returns a dict from names to files, and a line for each skipped file.
+    """Returns a dict from names to files, and a message for each skipped file.
 
     The name of a file is its path relative to `home`, without the suffix and without `end`.
     """

@@ -21,7 +21,7 @@ class YouTubeVideo(VideoFiles):
 
     Attributes:
         objects: for each id, the names of the frames that meta.json lists, in order. Ids need not be consecutive.
-        problems: a line for each listed frame that does not exist, and for each mask without a frame.
+        problems: a message for each listed frame that does not exist, and for each mask without a frame.
     """
 
     objects: dict[int, tuple[str, ...]]
@@ -37,7 +37,7 @@ class YouTubeVideo(VideoFiles):
 def read_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool = False, *, order: str = "", notes: Notes | None = None
 ) -> tuple[list[YouTubeVideo], list[str]]:
-    """Returns the videos of a split of YouTube-VOS 2018 or 2019, sorted by name, and a line for each problem.
+    """Returns the videos of a split of YouTube-VOS 2018 or 2019, sorted by name, and a message for each problem.
 
     Reads `ROOT/SPLIT/meta.json`, `.../JPEGImages/VIDEO/*.jpg` and `.../Annotations/VIDEO/*.png`. Each mask is
     named after its frame. Skips videos without frames or masks, and listed frames that do not exist.
@@ -47,8 +47,8 @@ def read_youtube_vos(
         split: "train" or "valid".
         all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. If False, only every fifth frame is
             used, from the folder of the split.
-        order: as in `list_frames`.
-        notes: as in `list_frames`.
+        order: see `list_frames`.
+        notes: see `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -72,10 +72,10 @@ def read_youtube_vos(
 def find_youtube_vos(
     root: str | os.PathLike, split: str, all_frames: bool | None, *, order: str = "", notes: Notes | None = None
 ) -> tuple[dict[str, Callable[[], YouTubeVideo]], list[str]]:
-    """Like `read_youtube_vos`, but returns a dict of functions, each of which reads one video.
+    """Returns a dict that maps the name of each video to a function that reads the video, and a message for each problem.
 
-    An error in one video does not affect the other videos. The keys of the dict are the names of the videos. If `all_frames` is
-    None, the function uses `ROOT/SPLIT_all_frames` if this folder exists, and otherwise the frames in the folder of the split.
+    An error in one video does not affect the other videos. If `all_frames` is None, the function uses `ROOT/SPLIT_all_frames`
+    if this folder exists, and otherwise the frames in the folder of the split. For the arguments, see `read_youtube_vos`.
     """
     root = user_path(root)
     home, more = root / split, root / f"{split}_all_frames"

@@ -1,4 +1,4 @@
-"""Segments a video with a `Session`, based on complete masks of some frames."""
+"""Segments a video with a `Session`, given the complete masks of one or more frames."""
 
 from collections.abc import Callable, Iterator
 from typing import SupportsIndex
@@ -15,7 +15,7 @@ from hmmn_jax.session.timeline import BACKWARD, FORWARD
 
 
 def count_steps(clip: Clip) -> int:
-    """Returns the number of frames that are computed in all passes over a clip.
+    """Returns the number of frames to compute for a clip, summed over the forward and the backward pass.
 
     With direction "both", a frame between two masks is computed once in each direction.
     """
@@ -55,7 +55,7 @@ def segment_annotated(
         segmenter: a segmenter for non-overlapping objects.
         clip: a clip whose masks are complete annotations.
         augmentation: an augmentation with a single view.
-        advance: a function that is called after each computed frame. If it raises an error, the segmentation stops.
+        advance: a function that is called after each computed frame. If `advance` raises an error, the segmentation stops.
 
     Raises:
         DataError: a frame or mask cannot be read.

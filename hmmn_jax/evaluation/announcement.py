@@ -16,7 +16,7 @@ SHOWN = 10  # maximum number of videos in the list, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
-    """Describes a video in one line: the number and size of its frames, and the size of each object in its first frame.
+    """Returns one line: the number and size of a video's frames, and the size of each object in the frame in which it starts.
 
     Adds notes about masks that are not used. Raises DataError for a mask that cannot be used.
     """
@@ -46,7 +46,7 @@ def _line(clip: Clip, objects: Sequence[str]) -> str:
 
 
 def _describe_annotated(clip: Clip, notes: Notes) -> str:
-    """Describes a video with complete masks, and states how many masks contain each object."""
+    """Returns the line for a video with complete masks, including the number of masks that contain each object."""
     counts: collections.Counter[int] = collections.Counter()
     for mask in clip.read_complete(*clip.size).values():
         counts.update(_pixels(mask).keys())

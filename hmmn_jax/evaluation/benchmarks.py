@@ -1,6 +1,6 @@
 """Default settings of each benchmark, for `configs/evaluate` and `hmmn-jax evaluate --benchmark`.
 
-They also contain the results of the paper, for comparison in reports.
+The settings also contain the results of the paper, for comparison in reports.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hmmn_jax.errors import ConfigError
 
 
 def base() -> ConfigDict:
-    """Common defaults: DAVIS-2017 validation at full size, without the results of the paper."""
+    """Returns the default settings: DAVIS-2017 validation at full size. The published scores, `paper`, are empty."""
     config = ConfigDict()
     config.protocol = "davis"  # layout and scoring rules; a protocol in hmmn_jax.evaluation.protocols
     config.year = "2017"
@@ -54,7 +54,7 @@ def davis2016_val() -> ConfigDict:
 
 
 def davis2017_val() -> ConfigDict:
-    """DAVIS-2017 validation, with 30 sequences of 1 to 5 objects. Every object has the same weight."""
+    """DAVIS-2017 validation, with 30 sequences of 1 to 5 objects. Every object has the same weight in the scores."""
     config = base()
     config.paper = paper("DAVIS-2017 val", 30, {"J&F": 0.847, "J&F without YouTube-VOS": 0.804})
     return config
@@ -133,7 +133,7 @@ def vost_val() -> ConfigDict:
 
 
 def long_video() -> ConfigDict:
-    """Long-time Video, with videos of thousands of frames. The annotated frames are scored as in DAVIS."""
+    """Long-time Video, with videos of thousands of frames. Annotated frames are scored with the DAVIS rule."""
     config = base()
     config.protocol = "long_video"
     config.year = ""

@@ -148,7 +148,10 @@ class Clip:
         return self._read(self.annotation(index))
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Like `read_annotation`, but also raises DataError if the mask does not fit the frame."""
+        """Reads the mask file of a frame as ids, with 255 unchanged, at the size of the frame.
+
+        Raises DataError if the file cannot be read or the mask does not fit the frame.
+        """
         return fit_mask(self.read_annotation(index), height, width, self.annotation(index), self.turned)
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
@@ -188,7 +191,7 @@ class Clip:
 
     @functools.cached_property
     def wide(self) -> bool:
-        """Whether ids are uint16 and 255 is a normal id. True if an id is above 255 or `value_255` is "id"."""
+        """Whether ids are uint16 and 255 is a normal id. The value is True if an id is above 255 or `value_255` is "id"."""
         if self.value_255 == "id":
             return True
         wide = (path for path in self.annotations.values() if not isinstance(path, Mapping) and is_wide(path))

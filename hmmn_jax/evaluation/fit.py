@@ -58,12 +58,12 @@ def largest_bound(slot: int, needed: int | None, free: int | None) -> int:
 
     Args:
         slot: bytes per memory frame.
-        needed: number of memory frames for the whole video; None if its length is unknown.
-        free: free bytes; None if unknown.
+        needed: number of memory frames for the whole video; None if the length of the video is unknown.
+        free: free memory in bytes; None if unknown.
 
     Returns:
-        The capacity of a memory bank minus one, because the bank also contains the previous frame. A full bank doubles in
-        capacity.
+        The capacity of a memory bank minus one, because the bank also contains the previous frame. When a bank is full, its
+        capacity doubles.
     """
     if free is None:
         most = CAPACITY_IF_UNKNOWN

@@ -27,7 +27,7 @@ class MaskFiles(abc.ABC):
     """Interface for naming, writing and reading the masks of a frame.
 
     Attributes:
-        overlapping: whether objects may overlap, so that each object is segmented independently of the others.
+        overlapping: whether objects may overlap, so that each object is segmented independently of the other objects.
     """
 
     overlapping: bool
@@ -65,7 +65,7 @@ class OnePng(MaskFiles):
         return [MaskFile(f"{sequence}/{frame}.png", {"sequence": sequence, "frame": frame})]
 
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the ids. The PNG has 16 bits if an id is above 255."""
+        """Writes the ids. The PNG has 16 bits per pixel if an id is above 255."""
         write_mask(folder / sequence / f"{frame}.png", mask if ids.max() > 255 else mask.astype(np.uint8, copy=False))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
@@ -105,7 +105,7 @@ class FolderPerObject(MaskFiles):
             write_mask(folder / sequence / self.folder_of(i) / f"{frame}.png", np.where(one, np.uint8(255), np.uint8(0)))
 
     def read(self, folder: Path, sequence: str, frame: str) -> Integer[np.ndarray, "h w"]:
-        """Reads the masks of all objects. Objects with larger ids cover those with smaller ids."""
+        """Reads the masks of all objects. Objects with larger ids cover objects with smaller ids."""
         paths = {int(path.parent.name) + 1 - self.first: path for path in (folder / sequence).glob(f"*/{frame}.png")}
         if not paths:
             raise DataError(f"{folder / sequence}: the folder contains no mask OBJECT/{frame}.png")
@@ -118,7 +118,7 @@ class FolderPerObject(MaskFiles):
 
 
 def flatten(masks: Mapping[int, Bool[np.ndarray, "h w"]], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
-    """Converts masks that may overlap to ids. Later masks cover earlier ones."""
+    """Converts masks that may overlap to ids. Later masks cover earlier masks."""
     ids = np.zeros(size, np.uint8 if max(masks, default=0) < 256 else np.uint16)
     for i, mask in masks.items():
         ids[mask] = i

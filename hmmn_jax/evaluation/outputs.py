@@ -30,11 +30,11 @@ class Outputs:
     """Selects the outputs to write to `folder`. Masks are always written; other outputs are optional.
 
     The files `masks/CLIP/FRAME.png` are written for the requested frames, and `overlays/CLIP/FRAME.png` for all frames.
-    `movies/CLIP.mp4` (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the frame rate is that of the
-    video, or 10 for a folder. The files `probabilities/CLIP/FRAME.npz` are written for the requested frames. Each file contains
-    the arrays `probs` and `ids`. The array `probs` is float16 `[K+1,H,W]` at the size of the video. The array `ids` has the
-    shape `[K+1]` and contains the id of each channel, starting with the background (0). For each kind in `exports`,
-    `hmmn_jax.exports` writes all frames to `exports/KIND`.
+    `movies/CLIP.mp4` (or `.gif`) contains all frames at `fps` frames per second. If `fps` is 0, the movie has the frame rate of
+    the video, or 10 frames per second for a folder. The files `probabilities/CLIP/FRAME.npz` are written for the requested
+    frames. Each file contains the arrays `probs` and `ids`. The array `probs` is float16 `[K+1,H,W]` at the size of the video.
+    The array `ids` has the shape `[K+1]` and contains the id of each channel, starting with the background (0). For each kind
+    in `exports`, `hmmn_jax.exports` writes all frames to `exports/KIND`.
     """
 
     folder: AnyPath
@@ -66,7 +66,7 @@ class Outputs:
         return names + ([f"{MOVIES}/{clip.name}.{self.movie}"] if self.movie else [])
 
     def places_of(self, clips: Sequence[Clip]) -> dict[str, AnyPath]:
-        """Returns the output folders of all clips, or the output paths of a single clip, by kind."""
+        """Returns the output folders by kind. If there is only one clip, returns the output paths of this clip instead."""
         kinds = {OVERLAYS: self.overlays, PROBABILITIES: self.save_probabilities, MASKS: True}
         folders = [self.folder / kind for kind, wanted in kinds.items() if wanted]
         places = {folder.name: folder / clips[0].name if len(clips) == 1 else folder for folder in folders}
@@ -90,7 +90,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Returns whether an earlier run wrote all files from the same inputs and they are still unchanged."""
+        """Returns whether an earlier run wrote all files from the same inputs and the files are unchanged."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})
@@ -101,9 +101,9 @@ class Outputs:
 
 
 class ClipWriter:
-    """A context manager that writes one clip. On exit, moves the files to the output folder, or deletes them after an error.
+    """A context manager that writes one clip. On exit, moves the files to the output folder. After an error, deletes the files.
 
-    Raises DataError, before anything is written, if a file exists that this program did not write.
+    Raises DataError on entry if one of the output files exists and was not written by this program.
     """
 
     def __init__(self, clip: Clip, outputs: Outputs, made_from: dict[str, Any]):
@@ -166,7 +166,7 @@ class ClipWriter:
             self._write(index, frame, given, ids, given == ids[:, None, None] if self.needs_probs else None)
 
     def later(self, index: int, frame: UInt8[np.ndarray, "h w 3"], found: Segmented) -> None:
-        """Fetches the results of a segmented frame from the device and writes them."""
+        """Fetches the results of a segmented frame from the device and writes the results to files."""
         probs = found.probs if self.needs_probs else None
         self._write(index, frame, found.mask, found.ids, probs)
 
@@ -213,7 +213,7 @@ def require_apart(
 
     Args:
         folder: the output folder.
-        clips: the inputs.
+        clips: the clips whose files are the inputs.
         outputs: the outputs that will be written.
         lists: folders that are searched for sequences or masks.
         doomed: the files that will be deleted.

@@ -1,4 +1,4 @@
-"""Decides which frames and objects of a video are scored, based on its annotations, before anything is segmented."""
+"""Determines the scored frames and objects of a video from its annotations, before the segmentation starts."""
 
 import abc
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from hmmn_jax.metrics.davis import (
 
 MOST_IDS = 32  # maximum number of values in a prediction of one object; more values are an error unless mask_values is set
 OWN_RULE = (
-    "The scores are not comparable to those of DAVIS. Every object is scored on the annotated frames after its first mask. "
+    "The scores are not comparable to DAVIS scores. Every object is scored on the annotated frames after its first mask. "
     "The last frame of the video is also scored if it is annotated."
 )
 
@@ -119,7 +119,7 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Like the official evaluators, raises DataError for a wrong size."""
+        """Reads ids unchanged. Raises DataError for a wrong size, because the official evaluators also reject wrong sizes."""
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -220,7 +220,7 @@ def plan_davis(clip: Clip, single_object: bool, mask_values: str, notes: Notes) 
         kind = "ids missing from the first annotation"
         for _ in range(absent):
             notes.add(
-                "the official rule overestimates the score, because it scores missing ids as 1.0 where no mask contains them",
+                "the official rule overestimates the score, because it scores a missing id as 1.0 if no mask contains the id",
                 kind,
                 clip.name,
             )

@@ -39,10 +39,10 @@ class Cost:
 
     Attributes:
         frames: number of segmented frames.
-        seconds: time excluding compilation.
-        compile_seconds: compilation time.
+        seconds: time in seconds, excluding compilation.
+        compile_seconds: compilation time in seconds.
         peak_megabytes: peak resident memory of the process; None if unknown.
-        peak_device_megabytes: peak memory of an accelerator; None on a CPU.
+        peak_device_megabytes: peak memory use of the first accelerator of the process; None on a CPU.
     """
 
     frames: int = 0
@@ -156,7 +156,7 @@ def predict(
 class _Bar(tqdm):
     """A progress bar that prints the remaining time once, after ten frames, if at least ten frames are left.
 
-    `compiled` is the list that `_compile_seconds` yields; `threads` is the number of threads that compile at the same time.
+    `compiled` is the list that `_compile_seconds` yields. `threads` is the number of threads that compile at the same time.
     """
 
     def __init__(self, compiled: list[float], threads: int, **options: Any):

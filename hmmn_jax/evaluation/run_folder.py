@@ -2,8 +2,8 @@
 
 RUN/record/run.json          settings, inputs, weights and model that produced the masks in RUN
 RUN/record/clips/CLIP.json   files of one video with their SHA-256, and digests of their inputs
-RUN/record/scores.json       files of the scores and the report with their SHA-256, and digests of their inputs
-RUN/record/submission.json   the archive with its SHA-256, and digests of its inputs
+RUN/record/scores.json       files of the scores and the report with their SHA-256
+RUN/record/submission.json   the archive with its SHA-256
 RUN/record/lock, .lock.json  lock of the process that writes to RUN (see `hmmn_jax.io.guard`)
 """
 
@@ -105,7 +105,10 @@ class RunFolder:
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
     def own_files(self, all_of_it: bool) -> list[AnyPath]:
-        """Returns the files that a run deletes first: all recorded files, or only the scores, the report and the archive."""
+        """Returns the files that a run deletes first: the scores, the report and the archive.
+
+        If `all_of_it` is set, returns all recorded files.
+        """
         records = self.all() if all_of_it else [self.scores, self.submission]
         return [self.folder / name for record in records for name in record.files]
 
@@ -137,7 +140,7 @@ class RunFolder:
                     discard_empty(place)
 
     def require_present(self) -> None:
-        """Raises DataError if the folder was removed, and ConfigError if another process took it over.
+        """Raises DataError if the folder was removed, and ConfigError if another process took over the folder.
 
         The removal of a folder in a bucket is not detected, because buckets have no real folders.
         """

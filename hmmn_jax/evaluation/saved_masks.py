@@ -34,7 +34,7 @@ class SavedMasks:
     """
 
     def __init__(self, video: Path, masks: Path, probabilities: Path | None = None):
-        """Opens the folders.
+        """Opens the video and finds its masks.
 
         Args:
             video: a video file or a folder of images.

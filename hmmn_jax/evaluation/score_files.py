@@ -1,4 +1,4 @@
-"""Scores masks on disk with the plans of their videos, formats the scores as tables, and writes them to files.
+"""Scores masks on disk with a scoring plan for each video, formats the scores as tables, and writes the scores to files.
 
 The JSON and CSV files contain the scores with full precision. `summary.json` lists the videos that cannot be scored.
 """
@@ -40,7 +40,7 @@ def score_folder(folder: Path, plans: Sequence[Plan], processes: int = 1) -> tup
 
     Returns:
         The scores, and the error of each failed video, by name. A video fails if a mask is missing, cannot be read, differs in
-        size from the frames, or contains an id that the annotations do not contain.
+        size from the frames, or contains an id that the scoring rule rejects.
 
     Raises:
         HMMNError: a scoring process was killed.
@@ -114,7 +114,7 @@ def write_scores(
         scores: scores of the videos.
         about: a description of the scored masks, for `summary.json`.
         unscored: the reason why a video has no scores, by video name, for `summary.json`.
-        figures: the metrics of the benchmark, if they differ from those of DAVIS.
+        figures: the metrics of the benchmark; None: the metrics of DAVIS.
 
     Raises:
         DataError: a file cannot be written.

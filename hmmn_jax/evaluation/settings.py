@@ -28,7 +28,10 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 def check_settings(config: ConfigDict) -> None:
-    """Raises ConfigError for an invalid field. The error states the field, its value and the expected values."""
+    """Raises ConfigError for an invalid field, and DataError for an invalid sequence name.
+
+    The error states the field, its value and the expected values.
+    """
     for name, kind in _FIELDS.items():
         if name not in config:
             raise ConfigError(f"config.{name} is missing. Start from an evaluation config, such as configs/evaluate/custom.py.")

@@ -1,4 +1,4 @@
-"""Archives for the servers of benchmarks."""
+"""Writes archives of masks for the servers of benchmarks."""
 
 import zipfile
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
     """Writes the masks of the requested frames to the zip file `path`.
 
     Identical masks produce identical files. `pattern` defines the names in the archive, such as
-    "Annotations/{sequence}/{frame}.png". Returns the names in the archive, in order. Raises DataError if a mask is missing.
+    "Annotations/{sequence}/{frame}.png". Returns the sorted names in the archive. Raises DataError if a mask is missing.
     """
     files = {
         pattern.format(**file.fields): masks / file.name

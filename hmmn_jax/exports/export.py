@@ -94,7 +94,7 @@ def masked_frame(
     mask: Integer[np.ndarray, "h w"] | None,
     probs: Mapping[int, Float[np.ndarray, "h w"]] | None,
 ) -> MaskedFrame:
-    """Combines the data of frame `t` with the names of its files, for exporters."""
+    """Returns frame `t` for an exporter: the image, the mask, the probabilities and the file names."""
     name = video.frame_names[t] if video.frame_names else f"{t:05d}"
     file_name = video.file_names[t] if video.file_names else f"{name}.jpg"
     return MaskedFrame(t, name, file_name, image, mask, probs)

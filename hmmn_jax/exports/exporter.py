@@ -49,7 +49,7 @@ class VideoFacts:
 
     @property
     def palette(self) -> UInt8[np.ndarray, "256 3"]:
-        """The DAVIS palette, with the labels' colours for objects with ids up to 255."""
+        """The DAVIS palette, with the colours that the user chose for objects with ids up to 255."""
         palette = davis_palette()
         for k, label in self.labels.items():
             if label.colour is not None and 0 < k < len(palette):
@@ -89,7 +89,7 @@ class Exporter(abc.ABC):
     Attributes:
         needs_image: whether the exporter needs the pixels of frames.
         needs_probs: whether the exporter uses probabilities.
-        suffix: suffix of the output file `FOLDER/VIDEO` + suffix; "" if the output is the folder `FOLDER/VIDEO`.
+        suffix: suffix of the output file, such as ".json" in `FOLDER/VIDEO.json`; "" if the output is a folder `FOLDER/VIDEO`.
         without_mask: a sentence that describes how frames without a mask are handled.
     """
 
@@ -110,7 +110,7 @@ class Exporter(abc.ABC):
             self.finish()
 
     def write(self, frame: MaskedFrame) -> None:
-        """Adds the next frame and updates the counts. Raises DataError if the frame cannot be written."""
+        """Adds the next frame, and counts frames and missing masks. Raises DataError if the frame cannot be written."""
         self.frames += 1
         self.missing += frame.mask is None
         self.add(frame)

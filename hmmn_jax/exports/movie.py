@@ -13,7 +13,7 @@ class Mp4(Exporter):
 
     suffix = ".mp4"
     needs_image = True
-    without_mask = "The movie shows these frames without colours."
+    without_mask = "The movie shows these frames without an overlay."
 
     def __init__(self, folder: Path, facts: VideoFacts):
         super().__init__(folder, facts)

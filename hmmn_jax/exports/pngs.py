@@ -30,13 +30,13 @@ class _ObjectPngs(Exporter):
         self._known = set(facts.labels)
 
     def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
-        """The labelled objects and all objects found so far, with the path of each object's file for this frame."""
+        """Returns (id, path) pairs for this frame: labelled objects, and objects in this frame or an earlier frame."""
         self._known |= set(frame.ids)
         return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
 
 
 class BinaryPngs(_ObjectPngs):
-    """Writes `VIDEO/OBJECT/FRAME.png` with the value 255 for pixels of the object, and 0 for all others."""
+    """Writes `VIDEO/OBJECT/FRAME.png` with the value 255 for pixels of the object, and 0 for other pixels."""
 
     def add(self, frame: MaskedFrame) -> None:
         """Writes a mask for each object."""
@@ -48,7 +48,7 @@ class BinaryPngs(_ObjectPngs):
 class RgbaPngs(_ObjectPngs):
     """Writes each frame to `VIDEO/OBJECT/FRAME.png`, with the object's probability as opacity.
 
-    Without probabilities, the opacity is 255 for pixels of the object and 0 for all others. Pixels with opacity 0 are black.
+    Without probabilities, the opacity is 255 for pixels of the object and 0 for other pixels. Pixels with opacity 0 are black.
     Colours are not premultiplied.
     """
 

@@ -44,7 +44,7 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A view: the height and width of the network's input, and whether it is mirrored."""
+    """A view: the height and width of the network's input, and whether the view is mirrored."""
 
     height: int
     width: int
@@ -80,7 +80,7 @@ class _MaskOnly:
 
 @dataclasses.dataclass(frozen=True)
 class Segmented:
-    """The combined result for one frame, computed on demand so that another thread can compute it.
+    """The combined result for one frame, computed on demand so that another thread can run the computation.
 
     results: the result of each view. Results of a `Session` are also accepted, although they have no logits.
     views: the views, in the same order as `results`.
@@ -117,7 +117,7 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """Returns a result for callers that read only the mask. Drops the probabilities if the mask does not depend on them."""
+        """Returns the result without probabilities, or the unchanged result if the mask depends on the probabilities."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))

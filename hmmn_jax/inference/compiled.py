@@ -3,8 +3,8 @@
 All segmenters with the same config share the compiled programs. Functions without `jax.jit`, such as `encode_query`, call one
 program for each block of the network. Equal blocks share a program, and each program frees its temporary memory.
 
-Only programs that use the whole memory bank (`match`, `write`, ...) depend on its capacity. Programs that use the whole bank do
-not need the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
+Only programs that use the whole memory bank (`match`, `write`, ...) depend on the capacity of the bank. These programs do not
+need the variables of the network. The fused programs `encode_all`, `match_all` and `decode_all` combine the other programs.
 For a frame without a given mask, a fused segmenter runs only the three fused programs.
 """
 
@@ -32,8 +32,8 @@ class Room(NamedTuple):
 
     Attributes:
         capacity: number of slots in the bank.
-        drop: whether to first drop the oldest frame other than the first frame.
-        turns: number of loop iterations in `kernel_guided_read`.
+        drop: whether to drop the oldest frame other than the first frame before writing.
+        turns: number of loop iterations in `kernel_guided_read`; None: as many as needed.
     """
 
     capacity: int
@@ -62,12 +62,12 @@ def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array)
 def memory_first_layer(
     config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array
 ) -> jax.Array:
-    """Computes the first layer of the memory encoder for some of the objects."""
+    """Computes the first layer of the memory encoder for a subset of the objects."""
     return _apply(config, "memory_first_layer", variables, stem, mask, others)
 
 
 def _layers(module: nn.Module, method: str, variables: dict[str, Any], x: jax.Array, *args: jax.Array | None) -> Any:
-    """Applies a part of the network. Parts with equal modules and shapes share a program."""
+    """Applies a method of a module of the network. Calls with equal modules and shapes share a program."""
     return module.apply(variables, x, *args, method=method)
 
 
@@ -84,7 +84,7 @@ def _of(variables: dict[str, Any], *path: str) -> dict[str, Any]:
 
 def backbone_features(config: HMMNConfig, variables: dict[str, Any], encoder: str, x: jax.Array) -> Features:
     """Computes the features of an encoder's backbone from the output `x` of its first layer."""
-    module = config.backbone.make(config.compute, with_masks=False)  # masks are only an input of the first layer
+    module = config.backbone.make(config.compute, with_masks=False)  # only the first layer takes masks as input
     variables = _of(variables, encoder, "backbone")
     if not (stages := config.backbone.stages(config.compute)):
         return layers(module, "__call__", variables, x)
@@ -92,7 +92,8 @@ def backbone_features(config: HMMNConfig, variables: dict[str, Any], encoder: st
     for stage in stages:
         for i, (name, make) in enumerate(stage.items()):
             block = make()
-            # The output replaces the input in memory if it has the same shape. The input of a stage's first block is a feature.
+            # The output replaces the input in memory if both have the same shape. The input of a stage's first block is not
+            # replaced, because this input may be one of the returned features.
             apply = layers_donating if i and block.keeps_shape(x.shape[-1]) else layers
             x = apply(block, "__call__", _of(variables, name), x)
         outputs.append(x)
@@ -122,10 +123,10 @@ def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array
 
 
 def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
-    """Encodes a frame into memory for some of the objects."""
+    """Encodes a frame into memory for a subset of the objects."""
     with jax.named_scope("memorize"):
         first = functools.partial(memory_first_layer, config, variables, stem, mask, others)
-        features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep the layer alive
+        features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep the input in memory
         strides = ("s16", "s8", "s4") if config.use_topk_read else ("s16",)
         names = [f"{kind}_{stride}" for stride in strides for kind in ("key", "value")]
         heads = {name: _head(config, variables, "memory_encoder", name, features) for name in names}
@@ -275,7 +276,7 @@ def encode_all(
     objects: tuple[tuple[int, int], ...],
     independent: bool,
 ) -> tuple[list[Memory], Query | None]:
-    """First fused program. Encodes the previous frame into memory, and encodes the frame to be segmented, if given."""
+    """Runs the first fused program: encodes the previous frame into memory, and encodes the frame to be segmented, if given."""
     remembered = list(memories(config, variables, previous, probs, objects, independent))
     return remembered, None if frame is None else encode_query(config, variables, frame)
 
@@ -288,7 +289,7 @@ def _match_all(
     slots: list[int | jax.Array],
     query: Query,
 ) -> tuple[list[banks.MemoryBank], list[Match]]:
-    """Second fused program. Writes to the memory banks and reads from them. Does not use the variables of the network."""
+    """Runs the second fused program: writes to the memory banks and reads from them, without the variables of the network."""
     new, found = [], []
     for room, bank, memory, slot in zip(rooms, old, memories, slots, strict=True):
         bank = remember(room, bank, memory, slot, donate=False)
@@ -314,7 +315,7 @@ def decode_all(
     independent: bool,
     together: bool,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """Third fused program. Decodes the result of `match_all`.
+    """Runs the third fused program: decodes the result of `match_all`.
 
     Returns the probabilities `[V,o+1,H,W]` for the next state, and the labels, probabilities and logits of the result. If
     `together` is set, the arrays of the result have a leading axis V for several videos.

@@ -6,7 +6,7 @@ from hmmn_jax.io.host_memory import free_host_bytes
 
 
 def free_bytes() -> int | None:
-    """Returns the number of free bytes on the first device, or on the host if this device is a CPU. None means unknown."""
+    """Returns the free bytes of the first device, or of the host if this device is a CPU, or None if the number is unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return free_host_bytes()

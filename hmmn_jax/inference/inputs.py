@@ -25,7 +25,7 @@ def as_frame(frame: Num[Array | np.ndarray, "H W 3"]) -> Num[Array, "1 H W 3"]:
         raise ValueError(f"a frame is {_describe(frame)}, expected an RGB image [H, W, 3], uint8 or float in [0, 1]")
     if is_float:
         low, high = (frame.min(), frame.max()) if isinstance(frame, np.ndarray) else _extremes(frame)
-        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # NaN fails this check, too
+        if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # this check also rejects NaN
             finite = np.isfinite(float(low)) and np.isfinite(float(high))
             found = f"values from {float(low):.4g} to {float(high):.4g}" if finite else "values that are not finite"
             way_out = (
@@ -65,7 +65,7 @@ def as_masks(masks: Mask, size: tuple[int, int]) -> dict[int, np.ndarray]:
 
 
 def join_ids(ids: Integer[np.ndarray, " o1"], given: Integer[np.ndarray, " k"]) -> Integer[np.ndarray, " o2"]:
-    """Adds new ids to known ids. The result is uint8, or uint16 if an id is above 255."""
+    """Appends the ids in `given` that are not in `ids`. The result is uint8, or uint16 if an id is above 255."""
     return narrow(np.concatenate([ids, np.setdiff1d(given, ids)]))
 
 

@@ -60,16 +60,17 @@ class Segmenter:
             max_memory_frames: maximum number of memory frames, not counting the previous frame. When the maximum is exceeded,
                 the oldest frame other than the first is dropped. None means no maximum. With a maximum of 1, only the first
                 frame is kept.
-            objects_per_batch: maximum number of objects to process at once. None means 4, or 1 on a CPU, where a larger number
-                only increases memory use.
+            objects_per_batch: maximum number of objects to process at once. None means 1 on a CPU and 4 on other devices. On a
+                CPU, a larger number only increases memory use.
             winograd: whether to compute 3x3 convolutions with Winograd's algorithm. The results differ from those of a direct
-                convolution by about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where it is faster.
+                convolution by about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where this algorithm is
+                faster.
             independent: whether to segment each object as if there were no other objects, so that objects may overlap. Each
                 frame is still encoded only once.
             fused: whether to run three fused programs per frame for any number of objects. Without fused programs, each block
                 of the network is a separate program, and many programs run per batch of objects. With fused programs, an
                 accelerator spends less time waiting for the host, but the programs are compiled for each number of objects.
-                None means True, except on a CPU.
+                None means False on a CPU and True on other devices.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -84,7 +85,7 @@ class Segmenter:
         dtype = jnp.dtype(config.dtype or jnp.result_type(*jax.tree.leaves(variables["params"])))
         self.config = config.replace(winograd=on_cpu and dtype == jnp.float32 if winograd is None else winograd)
         self.dtype = at_least_float32(*jax.tree.leaves(variables["params"]))
-        if not config.backbone.has_norm:  # cast once, because convolutions would cast for each frame
+        if not config.backbone.has_norm:  # otherwise, convolutions would cast the weights for each frame
             variables = variables | {"params": jax.tree.map(lambda x: np.asarray(x).astype(dtype), variables["params"])}
         self.variables = jax.device_put(variables)
         self.mem_every, self.max_memory_frames = mem_every, max_memory_frames
@@ -95,7 +96,7 @@ class Segmenter:
         self.known_lengths = jax.default_backend() == "gpu"
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:
-        """Starts a video.
+        """Starts the segmentation of a video.
 
         Args:
             frame: the first frame, `[H,W,3]`.
@@ -127,8 +128,8 @@ class Segmenter:
         Args:
             state: the state that was returned for the previous frame.
             frame: the next frame, which must have the same size as the previous frame.
-            mask: ids of the objects that are given for this frame, or None. New ids start new objects. Where the mask is not 0,
-                it replaces the prediction, for new and existing ids.
+            mask: ids of the objects that are given for this frame, or None. New ids start new objects. Nonzero pixels of the
+                mask replace the prediction, for new and existing ids.
             donate: whether to reuse the buffers of `state`. If True, do not use `state` after this call.
             query: the result of `encode` for `frame`. If `query` is None, `step` encodes the frame.
 
@@ -178,7 +179,7 @@ class Segmenter:
         Args:
             frames: the frames, `[H,W,3]` each.
             mask: ids of the objects in the first frame, or None if there are no objects yet.
-            later: a mapping from the indices of later frames to their masks. A mask has the same meaning as in `step`.
+            later: a mapping from the indices of later frames to the masks that are given for these frames; see `step`.
 
         Yields:
             A result for each frame after the first.
@@ -207,7 +208,7 @@ class Segmenter:
     def run_together(
         self, videos: Sequence[Iterable[Num[Array | np.ndarray, "_ _ 3"]]], masks: Sequence[Mask]
     ) -> Iterator[Result]:
-        """Segments V videos as one batch, to use accelerators better than with one video at a time.
+        """Segments V videos as one batch, to increase the utilisation of accelerators.
 
         All videos must have the same frame size and the same number of objects. All objects must be in the masks of the first
         frames.
@@ -300,7 +301,7 @@ class Segmenter:
             new = [compiled.remember(*each, donate) for each in zip(rooms, old, memories, slots, strict=True)]
             if (
                 donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
-            ):  # for several videos, the last result refers to the same array
+            ):  # not for several videos, because the last result refers to the same array
                 state.probs.delete()  # with many objects, this array is large, and later frames need only the banks
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
@@ -327,7 +328,7 @@ class Segmenter:
         return probs, (labels[0], probs[0], logits)
 
     def _make_room(self, group: ObjectGroup, donate: bool) -> tuple[ObjectGroup, compiled.Room, int]:
-        """Makes sure that the group's bank has a slot for the previous frame.
+        """Ensures that the group's bank has a slot for the previous frame.
 
         Returns the group, a `Room` that describes how to write the frame, and the slot for the frame.
         """

@@ -1,9 +1,9 @@
 """Detects paths in buckets, such as `gs://bucket/run`, and checks that the required packages are installed.
 
-Local paths are `pathlib.Path` objects, because `epath.Path` hides local files whose names end in `~`, and supports neither
-`**` patterns nor links. Paths in buckets are `epath.Path` objects, which use fsspec to read, list and write. They are not
-instances of `pathlib.Path`. In type annotations, `Path` is a local path, and `AnyPath` is a local path or a path in a bucket.
-A function that takes `str | os.PathLike` determines whether the path is local or in a bucket.
+Local paths are `pathlib.Path` objects. `epath.Path` is not used for local paths, because it hides files whose names end in
+`~`, and supports neither `**` patterns nor links. Paths in buckets are `epath.Path` objects, which use fsspec to read, list and
+write. `epath.Path` is not a subclass of `pathlib.Path`. In type annotations, `Path` means a local path, and `AnyPath` means a
+local path or a path in a bucket. A function that takes `str | os.PathLike` determines whether the path is local or in a bucket.
 """
 
 import os
@@ -16,8 +16,8 @@ from etils import epath
 
 from hmmn_jax.errors import DataError
 
-# `epath` reads EPATH_USE_TF on first use. By default, `epath` would import TensorFlow (if installed) for `gs://` paths.
-# Importing TensorFlow takes seconds and reserves GPU memory.
+# `epath` reads the environment variable EPATH_USE_TF on first use. By default, `epath` would import TensorFlow (if installed)
+# for `gs://` paths. Importing TensorFlow takes several seconds and reserves GPU memory.
 os.environ.setdefault("EPATH_USE_TF", "false")
 
 AnyPath: TypeAlias = Path | epath.Path
@@ -47,7 +47,7 @@ def as_path(text: str | os.PathLike) -> AnyPath:
                 raise DataError(f"{text}: the URL does not name a bucket, expected {url[1]}://BUCKET/PATH")
             return epath.Path(text)
         if not os.path.lexists(text):
-            way_out = f"Pass only the path: {url[2]}" if url[1].lower() == "file" else "Download it, and pass the local path"
+            way_out = f"Pass only the path: {url[2]}" if url[1].lower() == "file" else "Pass the path of a local copy"
             raise DataError(f"{text}: {url[1]}:// is not supported. {_SERVED}. {way_out}")
     elif (lost := _LOST_SLASH.fullmatch(text)) and not os.path.lexists(text):
         raise DataError(f"{text}: no such local file. A URL needs two slashes. Pass {lost[1]}://{lost[2]}")
@@ -65,12 +65,12 @@ def absolute(path: AnyPath) -> AnyPath:
 
 
 def file_system(path: epath.Path) -> fsspec.AbstractFileSystem:
-    """The client for a path in a bucket. All paths with the same scheme share a client."""
+    """Returns the fsspec client for a path in a bucket. All paths with the same scheme share a client."""
     return fsspec.filesystem(str(path).partition(":")[0])
 
 
 def package_of(path: epath.Path) -> str:
-    """The package that gives access to a path in a bucket."""
+    """Returns the name of the package that fsspec needs for a path in a bucket."""
     return PACKAGES[str(path).partition(":")[0]]
 
 

@@ -74,8 +74,8 @@ def local_path(text: str | os.PathLike) -> Path:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a local temporary path to write to. If the block succeeds, the file is moved to `path`.
 
-    Creates the parent folder if it does not exist. After an error, no new file remains, and an older file at `path` is
-    unchanged. The block should only write the file, because any OSError that it raises is converted to a DataError.
+    Creates the parent folder if it does not exist. If the block fails, the temporary file is removed, and an existing file at
+    `path` is unchanged. The block should only write the file, because any OSError in the block is converted to a DataError.
     """
     target = as_path(path)
     with writing_errors(path):
@@ -85,7 +85,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 temporary = Path(folder) / target.name
                 yield temporary
                 with bucket_errors(target):
-                    target.write_bytes(temporary.read_bytes())  # uploads are atomic and replace an older object
+                    target.write_bytes(temporary.read_bytes())  # uploads are atomic and replace an existing object
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = part_path(target)
@@ -97,7 +97,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_file(path: str | os.PathLike, content: bytes | str) -> None:
-    """Writes a file atomically and replaces an older one. Encodes text as UTF-8. Raises DataError on failure."""
+    """Writes a file atomically, and replaces an existing file. Encodes text as UTF-8. Raises DataError on failure."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -142,12 +142,15 @@ def discard_empty(folder: Path) -> None:
 
 
 def free_bytes(folder: AnyPath) -> int | None:
-    """The number of free bytes on the disk of an existing folder; None for a bucket, because buckets have no limit."""
+    """The number of free bytes on the disk that contains a folder; None for a bucket, because buckets have no limit."""
     return None if is_bucket(folder) else shutil.disk_usage(folder).free
 
 
 def require_space(folder: AnyPath, needed: int) -> None:
-    """Raises OSError if the disk has too little space. Without this check, Orbax would fail with many long tracebacks."""
+    """Raises OSError if the disk that contains `folder` has fewer than `needed` free bytes.
+
+    Without this check, Orbax would fail with many long tracebacks.
+    """
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are required, but only {free:,} are free")
@@ -169,7 +172,7 @@ def bucket_errors(path: AnyPath) -> Iterator[None]:
     except Exception as error:  # each client raises its own exception types
         if isinstance(error, FileNotFoundError):  # the original message is only the path of the file or the bucket
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # errors of other types are network errors
+        if isinstance(error, OSError) and type(error).__module__ == "builtins":  # other error types are network errors
             raise
         found = f"the bucket cannot be reached ({type(error).__name__}: {reason(error)})"
         raise OSError(
@@ -190,11 +193,11 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:
-    """Returns the name of a sequence if it is a valid name for a file or folder.
+    """Checks that the name of a sequence is a valid name for a file or folder, and returns the name.
 
     Args:
-        name: the name.
-        source: the location to show in the error.
+        name: the name of the sequence.
+        source: the file or folder to show in the error message.
 
     Raises:
         DataError: the name is empty, "." or "..", contains a separator or a control character, or is longer than 240 bytes.
@@ -212,7 +215,7 @@ def reason(error: BaseException, line: int = -1) -> str:
     """Shortens the message of another library's error to one printable line.
 
     Args:
-        error: the error.
+        error: an exception that another library raised.
         line: the index of the line to use; by default, the last line. Use 0 for errors from Orbax and TensorStore, because
             their first line is the most useful.
     """
@@ -222,14 +225,14 @@ def reason(error: BaseException, line: int = -1) -> str:
 
 
 def shorten(found: object) -> str:
-    """Shortens external text to one line without control characters."""
+    """Shortens text from files or other libraries to one line without control characters."""
     text = str(found) or type(found).__name__
     text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def contents(folder: Path) -> str:
-    """Briefly describes the contents of the nearest existing folder at or above `folder`, for error messages."""
+    """Returns text for error messages that lists the contents of `folder`, or of its nearest parent folder that exists."""
     nearest = next((place for place in (folder, *folder.absolute().parents) if os.path.isdir(place)), Path("/"))
     try:
         names = sorted(entry.name for entry in nearest.iterdir() if not entry.name.startswith("."))
@@ -239,7 +242,7 @@ def contents(folder: Path) -> str:
 
 
 def shortlist(names: list[str]) -> str:
-    """Lists the first eight names and the number of remaining names."""
+    """Returns text that lists the first eight names and the number of remaining names."""
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(names[:8]) + more if names else "nothing"
 

@@ -48,7 +48,10 @@ class FilmDecoder:
         self.frame_count = round(duration / av.time_base * self.fps)
 
     def frames(self) -> Iterator["av.VideoFrame"]:
-        """Decodes from the start, or from the position of the last seek. Like ffmpeg, skips packets that cannot be decoded."""
+        """Decodes from the start, or from the position of the last seek.
+
+        Packets that cannot be decoded are skipped. The `ffmpeg` tool also skips these packets.
+        """
         for packet in self._packets():
             with contextlib.suppress(self._errors):
                 yield from self._stream.decode(packet)
@@ -62,9 +65,9 @@ class FilmDecoder:
         yield None  # at the end of the stream, None makes the decoder return its remaining frames
 
     def seek(self, stamp: int) -> bool:
-        """Seeks to the key frame at or near the timestamp; the accuracy depends on the format.
+        """Seeks to a key frame at or near the timestamp `stamp`.
 
-        Returns whether the seek succeeded.
+        The accuracy depends on the file format. Returns whether the seek succeeded.
         """
         try:
             self._container.seek(stamp, stream=self._stream)
@@ -96,7 +99,7 @@ class RgbConverter:
 
 
 def upright_filters(frame: "av.VideoFrame") -> list[str]:
-    """The filters that rotate a frame upright according to its display matrix.
+    """Returns the FFmpeg filters that rotate a frame upright according to its display matrix.
 
     Rotation angles are rounded to multiples of 90 degrees.
     """
@@ -122,7 +125,7 @@ def decoding_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # an invalid header can cause any exception
         empty = path.is_file() and os.path.getsize(path) == 0
         found = "the file is empty" if empty else f"the file cannot be decoded as a video ({reason(error)})"
-        raise DataError(f"{path}: {found}. Copy it again, or convert it, for instance to H.264 in .mp4") from error
+        raise DataError(f"{path}: {found}. Copy the file again, or convert it, for instance to H.264 in .mp4") from error
 
 
 def import_av() -> ModuleType:

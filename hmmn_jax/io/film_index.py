@@ -1,4 +1,4 @@
-"""Provides random access to the frames of a video file, by recording one sequential decode and seeking to recorded frames."""
+"""Provides random access to the frames of a video file, based on an index that is recorded during a sequential decode."""
 
 import bisect
 import collections
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FRAMES_KEPT = 8  # number of decoded frames that are cached, for reading backwards
 # Number of seek positions to try. If the timestamps of packets and frames differ, the nearest position may be after the frame.
 _KEY_FRAMES_TRIED = 2
-_PATIENCE = 16  # a search stops after this many frames with later timestamps; no codec reorders frames further than this
+_PATIENCE = 16  # a search stops after this many frames with later timestamps; no codec moves a frame by more positions
 
 
 class _Record(NamedTuple):
@@ -30,10 +30,10 @@ class _Record(NamedTuple):
 class FilmIndex:
     """Frame timestamps and checksums from a sequential decode, used to identify the same frames in later decodes.
 
-    To read a frame, decoding starts at the preceding key frame. A frame is accepted only if its timestamp and checksum match
-    the recorded ones. If no frame matches, decoding starts at an earlier key frame, and finally at the start of the file. Open
-    groups of pictures, edit lists, missing or repeated timestamps, and damaged parts can slow down reading, but never produce a
-    wrong frame.
+    To read a frame, the decoder starts at the preceding key frame. A frame is accepted only if its timestamp and checksum match
+    the recorded timestamp and checksum. If no frame matches, the decoder starts at an earlier key frame, and finally at the
+    start of the file. Open groups of pictures, edit lists, missing or repeated timestamps, and damaged data can slow down
+    reading, but never cause a wrong frame to be returned.
     """
 
     def __init__(self, path: Path, orientation: list[str]):
@@ -64,7 +64,7 @@ class FilmIndex:
         self._records.append(record)
 
     def keep(self, frame: "av.VideoFrame") -> None:
-        """Caches a frame from the sequential decode, because it may be read again soon."""
+        """Caches a frame from the sequential decode, because the frame may be read again soon."""
         self._recent.append(frame)
 
     def find(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:

@@ -1,4 +1,4 @@
-"""Guards an output folder, so that only one process uses it at a time.
+"""Guards an output folder, so that only one process, the owner, uses the folder at a time.
 
 Guards are used for training workdirs, projects of `hmmn-jax paint`, evaluation outputs and data set builds. A guard uses two
 files:
@@ -7,9 +7,9 @@ LOCK        an empty file that the owner locks; the operating system releases th
 .LOCK.json  the owner's host, boot id and process id; the owner updates this file every five seconds, as a heartbeat
 
 The lock excludes other processes on the same machine. Heartbeats are used in buckets, and in network file systems that do not
-support locks between machines. If the owner was a process on this machine and has ended, the folder is taken over immediately.
-If the owner is on another machine, the folder is taken over once the last heartbeat is older than `DEAD_AFTER`. A former owner
-that is still running detects the new owner and stops writing.
+support locks between machines. If the owner was a process on this machine and has ended, another process can take over the
+folder immediately. If the owner is on another machine, another process can take over the folder once the last heartbeat is
+older than `DEAD_AFTER`. A former owner that is still running detects the new owner and stops writing.
 """
 
 import contextlib
@@ -44,10 +44,12 @@ WAY_OUT = "Wait until that process ends, or choose another folder. If that proce
 
 
 class Guard:
-    """A guard returned by `hold_folder`. This process owns the folder until `end` is called or another process takes over.
+    """A guard of one folder, created by `hold_folder`.
+
+    This process owns the folder until `end` is called or another process takes over.
 
     Attributes:
-        folder: the folder.
+        folder: the guarded folder.
         owner: the content of the owner file.
     """
 
@@ -70,7 +72,7 @@ class Guard:
         threading.Thread(target=self._beat, name="guard", daemon=True).start()
 
     def end(self) -> None:
-        """Removes the owner file if it still belongs to this owner."""
+        """Stops updating the owner file, and removes the file if it still belongs to this owner."""
         self._ended.set()
         if self in _held:
             _held.remove(self)
@@ -107,7 +109,10 @@ def release_all() -> None:
 
 
 def release_of(lock: AnyPath, pid: int) -> None:
-    """Releases the folder that `lock` guards if process `pid` on this machine owned it. Process `pid` must have ended."""
+    """Releases the folder of the lock file `lock` if process `pid` on this machine owned the folder.
+
+    Process `pid` must have ended.
+    """
     owner = read_owner(owner_path(lock))
     if owner is not None and owner["pid"] == pid and same_machine(owner, this_machine()):
         discard(owner_path(lock))
@@ -119,9 +124,9 @@ def hold_folder(folder: AnyPath, lock: AnyPath, takeover: bool = False, way_out:
 
     Args:
         folder: the folder to show in messages.
-        lock: path of the lock file. The file is created if missing, and is never removed.
+        lock: path of the lock file. The file is created if it does not exist, and is never removed.
         takeover: whether to take over the folder even from a process that appears to be running.
-        way_out: the end of the error message if the folder is in use.
+        way_out: instructions for the user, at the end of the error message if the folder is in use.
 
     Raises:
         ConfigError: another process owns the folder.
@@ -207,7 +212,10 @@ def _in_use(folder: AnyPath, path: AnyPath, way_out: str) -> ConfigError:
     by = _name(owner) if owner else "another process"
     if owner and not same_machine(owner, this_machine()):
         age = max(_age(owner, path), 0)
-        by += f", whose last heartbeat was {age:.0f} s ago. Without a heartbeat, it is considered dead after {DEAD_AFTER:.0f} s"
+        by += (
+            f", whose last heartbeat was {age:.0f} s ago. "
+            f"A process is considered dead after {DEAD_AFTER:.0f} s without a heartbeat"
+        )
     return ConfigError(f"{folder}: the folder is in use by {by}. {way_out}")
 
 
@@ -225,7 +233,7 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
     Args:
         owner: the last owner of the folder.
         path: path of the owner file.
-        locks: whether this process has locked the folder. If True, an owner on this machine has ended.
+        locks: whether this process has locked the folder. If True, an owner on this machine cannot be running.
     """
     here = this_machine()
     if same_machine(owner, here) and (locks or owner["pid"] == here["pid"] or not _is_running(owner["pid"])):

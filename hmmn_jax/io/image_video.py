@@ -1,4 +1,4 @@
-"""Videos made of image files. Frames are read on demand."""
+"""Reads videos that consist of image files. Frames are read on demand."""
 
 import functools
 import operator
@@ -54,7 +54,7 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError on failure, or if the size differs from that of the first frame that was read."""
+        """Reads a frame. Raises DataError on failure, or if the size differs from the first frame that was read."""
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)
@@ -72,7 +72,10 @@ class ImageVideo(Video):
         return self._ranges.get(2)
 
     def inspect(self, notes: Notes | None = None) -> FrameFacts:
-        """Like `inspect_frames`, but also decodes 16-bit images and adds a note with their range of values."""
+        """Checks the headers of the frames, as described in `inspect_frames`.
+
+        Also decodes 16-bit images, and adds a note with the range of their values.
+        """
         if self._sources[0][1] is None:
             facts = inspect_frames((path for path, _ in self._sources), notes)
         else:

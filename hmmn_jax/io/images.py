@@ -26,11 +26,11 @@ _PNG_BITS = 24  # byte offset of the bit depth in a PNG
 def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
     """Reads an image as RGB, in any format and mode that Pillow supports. EXIF orientation is applied.
 
-    A 16-bit grey image is scaled by its own range of values; `ImageVideo` scales all frames of a video by a common range.
+    A 16-bit grey image is scaled by its own range of values. `ImageVideo` scales all frames of a video by a common range.
 
     Raises:
-        DataError: the file cannot be read as an image, has 32 bits per channel, or is a 16-bit colour image that uses only a
-            small part of the range of values.
+        DataError: the file cannot be read as an image, has 32 bits per channel, or is a 16-bit colour image with fewer than 32
+            levels in its upper 8 bits.
     """
     with open_image(path) as image:
         pixels = decode(image, path)
@@ -56,8 +56,8 @@ def decode_mask(
     """Decodes the bytes of a PNG to object ids or grey levels. The value 255 is not replaced.
 
     By default, the values of indexed, grey, one-bit and 16-bit files are ids, and must not exceed `most`. In colour files,
-    every pixel must be black, white or a colour in the DAVIS palette. An indexed file is treated as a colour file if black is
-    in use but is not the first colour of its palette.
+    every pixel must be black, white or a colour in the DAVIS palette. An indexed file is treated as a colour file if some
+    pixels are black, but the first colour of the palette is not black.
 
     Args:
         png: the content of the file.
@@ -147,7 +147,7 @@ def is_wide(path: str | os.PathLike) -> bool:
 
 
 def require_fit(size: tuple[int, ...], height: int, width: int, source: str | os.PathLike, exif: bool = False) -> str:
-    """Like `fit_mask`, raises DataError if a mask differs from its frame by more than one pixel in height or width.
+    """Raises DataError if a mask differs from its frame by more than one pixel in height or width.
 
     If the mask fits, returns a description of the two sizes.
     """
@@ -165,7 +165,7 @@ def fit_mask(
 ) -> Integer[np.ndarray, "h w"]:
     """Returns a mask that has the same size as its frame.
 
-    A mask that differs from its frame by one pixel, as in some data sets, is resized (nearest neighbour) with a warning.
+    In some data sets, masks differ from their frames by one pixel. These masks are resized (nearest neighbour) with a warning.
 
     Args:
         mask: the object ids.
@@ -221,7 +221,7 @@ def _ids_of_colours(rgb: UInt8[np.ndarray, "h w 3"], path: str | os.PathLike) ->
 
 def _threshold(pixels: np.ndarray, mode: str, source: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     if mode not in ("1", "L", "LA") and not mode.startswith("I"):
-        raise DataError(f"{source}: mask_values=threshold requires a grey mask, but the mask is in colour. Save it in grey")
+        raise DataError(f"{source}: mask_values=threshold requires a grey mask, but the mask is in colour. Save a grey mask")
     if mode.startswith("I") and pixels.max() > 255:
         found = f"the mask contains the value {pixels.max()}, expected levels from 0 to 255"
         raise DataError(f"{source}: {found}. Save the mask as an 8-bit PNG")
@@ -254,7 +254,7 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
-    """Whether black is in use, but is not the first colour of the palette."""
+    """Whether some pixels are black, but the first colour of the palette is not black."""
     palette = _palette_of(image)
     used = np.unique(pixels)
     used = used[used < len(palette)]

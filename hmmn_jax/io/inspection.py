@@ -60,14 +60,14 @@ def inspect_frames(paths: Iterable[Path], notes: Notes | None = None) -> FrameFa
 
 
 def read_header(path: Path, page: int | None = None) -> Header:
-    """Reads the header of an image or of one page.
+    """Reads the header of an image or, if `page` is given, of one page of the image.
 
     Raises DataError on failure, or if `page` is None and the image has several pages.
     """
     with open_image(path, page) as image:
         pages = getattr(image, "n_frames", 1) if image.format in PAGED and page is None else 1
         if pages > 1:
-            way_out = "Pass it as the video, or save each page as a file"
+            way_out = "Pass the image as the video, or save each page as a file"
             raise DataError(f"{path}: the image has {pages} pages, expected one frame. {way_out}")
         require_known_white(image, path)
         sixteen = has_16_bits(image) and image.mode.startswith("I")
@@ -79,7 +79,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
     """Combines the properties of all frames. Raises DataError if the sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
-        count = f"The size of {len(odd)} of {len(headers)} frames differs"
+        count = f"The size of {len(odd)} of {len(headers)} frames differs from the first frame"
         raise DataError(f"{other_size(odd[0].path, odd[0].size, first.path, first.size)}. {count}")
     turned = [header for header in headers if header.turned]
     if notes is not None:
@@ -99,6 +99,6 @@ def require_one_depth(headers: list[Header]) -> None:
 
 
 def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
-    """The error message for a frame whose size differs from that of the first frame. Sizes are (width, height)."""
+    """The error message for a frame whose size differs from the first frame. Sizes are (width, height)."""
     sizes = f"the frame has {size[0]}x{size[1]} pixels, but {first.name} has {first_size[0]}x{first_size[1]}"
     return f"{path}: {sizes}. Resize the frame, or move it elsewhere"

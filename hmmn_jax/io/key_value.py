@@ -1,9 +1,10 @@
-"""The key-value store of JAX's coordination service, through which the processes of a run exchange short strings.
+"""Accesses the key-value store of JAX's coordination service.
 
-This is the only file that uses a private module of JAX. JAX's public API is not sufficient. `jax.distributed` only provides
-`initialize`, `is_initialized` and `shutdown`. `jax.experimental.multihost_utils` only provides computations in which all
-processes participate. A process that waits for a string that may never be sent, such as the error of another process, needs
-direct access to the store. Orbax and JAX's own `multihost_utils` access the store in the same way.
+The processes of a run exchange short strings through this store. This file is the only file of the package that uses a private
+module of JAX. JAX's public API is not sufficient. `jax.distributed` only provides `initialize`, `is_initialized` and
+`shutdown`. `jax.experimental.multihost_utils` only provides computations in which all processes participate. A process that
+waits for a string that may never be sent, such as the error of another process, needs direct access to the store. Orbax and
+JAX's own `multihost_utils` access the store in the same way.
 """
 
 import importlib

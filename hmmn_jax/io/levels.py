@@ -1,4 +1,7 @@
-"""Distinguishes masks with ids from masks with grey levels, as produced by smooth edges or lossy compression."""
+"""Distinguishes masks with ids from masks with grey levels.
+
+Grey levels result from smooth edges or lossy compression.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -11,9 +14,10 @@ _TINY_PIECE = 8  # below this mean number of pixels per connected component, a s
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
-    """Whether at least half of the values between the extremes are steps of smooth edges or noise, and therefore not ids.
+    """Returns whether a mask seems to contain grey levels instead of ids.
 
-    Each value is tested separately, so that a large object does not hide the edge of another object. A value is a step
+    This is the case if at least half of the values between the smallest and the largest value are steps of smooth edges or are
+    noise. Each value is tested separately, so that a large object does not hide the edge of another object. A value is a step
     if most of its pixels are in smooth edges. A value is noise if it has many small connected components, or if most of its
     pixels are isolated. An isolated pixel differs from all four neighbours, and the four neighbours are not all equal.
     """
@@ -47,7 +51,7 @@ class _Runs:
         self.run_values = values.ravel()[self.starts]
 
     def steps(self, longest: int, extremes: list[int]) -> Bool[np.ndarray, "h w"]:
-        """The pixels of runs that have at most `longest` pixels and are steps of an edge.
+        """Returns a mask of the runs that have at most `longest` pixels and are steps of an edge.
 
         An edge is a sequence of short runs between two different plateaus. The values of an edge's steps are between the values
         of the two plateaus. A plateau is a long run, or a run of one of the extreme values. Runs at the border of the image are

@@ -1,4 +1,4 @@
-"""Local copies of files and folders in buckets, for libraries that only read local paths."""
+"""Creates local copies of files and folders in buckets, for libraries that only read local paths."""
 
 import contextlib
 import tempfile

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GIF_SIDE = 480
 GIF_PALETTE_FRAMES = 16
-_LARGEST_DENOMINATOR = 100_000  # maximum denominator of a rate; rates such as 30000/1001 are recovered exactly from floats
+_LARGEST_DENOMINATOR = 100_000  # maximum denominator of frame rates; rates such as 30000/1001 are recovered exactly from floats
 _BT709 = 1  # FFmpeg's code for the colour matrix, the primaries and the transfer function of BT.709
 
 
@@ -51,7 +51,7 @@ class MovieWriter:
         return self
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Appends a frame, which must have the same size as the first frame."""
+        """Appends a frame. All frames must have the same size."""
         if self._size is not None and frame.shape != self._size:
             sizes = f"{frame.shape[1]}x{frame.shape[0]} pixels, but the first frame has {self._size[1]}x{self._size[0]}"
             raise DataError(f"{self.path}: a frame has {sizes}. All frames of a movie must have the same size")
@@ -108,7 +108,7 @@ class _Mp4:
 
     def stop(self) -> None:
         if self.container is not None:
-            with contextlib.suppress(self.av.FFmpegError):  # the movie was aborted
+            with contextlib.suppress(self.av.FFmpegError):  # an incomplete movie cannot always be closed
                 self.container.close()
 
     def _start(self, height: int, width: int) -> "av.container.OutputContainer":

@@ -46,7 +46,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields a new, empty folder. If the body succeeds, the folder is renamed to `path`; otherwise, it is removed.
+    """Yields a new, empty folder. If the body succeeds, the folder is renamed to `path`. Otherwise, it is removed.
 
     Raises:
         FileExistsError: the path already exists.
@@ -63,9 +63,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(path: AnyPath, folder: AnyPath) -> None:
-    """Moves `path` into `folder`. Creates `folder` if it is missing. If the name is taken, a free name is used.
+    """Moves `path` into `folder`. If `folder` already contains this name, a number is added to the name.
 
-    In a bucket, all objects are copied before the originals are removed. Any exception may be raised.
+    Creates `folder` if it does not exist. In a bucket, all objects are copied before the originals are removed. Clients
+    of buckets can raise any exception.
     """
     target = free_path(folder / path.name)
     if is_bucket(path):
@@ -88,7 +89,7 @@ def publish_new(temporary: Path, path: Path) -> None:
 
 
 def free_path(path: AnyPath) -> AnyPath:
-    """Returns `path` if it does not exist, otherwise the first free path with -1, -2, ... before the suffix."""
+    """Returns `path` if it does not exist. Otherwise, returns the first free path with -1, -2, ... before the suffix."""
     found, number = path, 0
     while lies_there(found):
         number += 1

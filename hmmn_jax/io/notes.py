@@ -20,7 +20,7 @@ class Notes:
         self.topics.setdefault(topic, {}).setdefault(kind, []).append(example)
 
     def say(self, text: str) -> None:
-        """Adds a separate line unless it has already been added."""
+        """Adds a separate line, unless the same line has already been added."""
         self.topics.setdefault(text, {})
 
     def lines(self) -> list[str]:

@@ -26,8 +26,8 @@ class Stored(NamedTuple):
 
     Attributes:
         size: size in bytes.
-        digest: a digest of the content in one of the formats of `digests`, or another checksum if the store lists no such
-            digest.
+        digest: a digest of the content in one of the formats of `digests`. A composite object in Google Cloud Storage has no
+            MD5, so its digest consists of the CRC32C and the size.
     """
 
     size: int
@@ -35,13 +35,13 @@ class Stored(NamedTuple):
 
 
 def objects(folder: epath.Path) -> dict[str, Stored]:
-    """All objects in a folder and its subfolders, sorted by their paths relative to the folder. Can raise any exception."""
+    """All objects in a folder and its subfolders, by relative path, in sorted order. Can raise any exception."""
     found = file_system(folder).find(str(folder), detail=True)
     return _stored(folder, {name: about for name, about in found.items() if about["type"] == "file"})
 
 
 def objects_in(folder: epath.Path) -> dict[str, Stored]:
-    """The objects in a folder, but not in its subfolders, sorted by name. Can raise any exception."""
+    """The objects in a folder, but not in its subfolders, by name, in sorted order. Can raise any exception."""
     try:
         found = file_system(folder).ls(str(folder), detail=True)
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def digests(path: Path) -> list[str]:
 
 
 def upload(files: Mapping[epath.Path, Path]) -> None:
-    """Uploads each local file to a bucket atomically, and replaces older objects. Can raise any exception."""
+    """Uploads each local file to a bucket atomically, and replaces existing objects. Can raise any exception."""
     at_once(lambda target: file_system(target).put_file(str(files[target]), str(target)), files)
 
 

@@ -1,4 +1,4 @@
-"""Compressed arrays. Arrays that exceed a memory budget are stored in temporary files."""
+"""Compressed arrays. When a memory budget is used up, further arrays are stored in temporary files."""
 
 import hashlib
 import itertools
@@ -28,7 +28,7 @@ class PackedArray:
     def __init__(self, array: np.ndarray, content: bytes | Path, pool: "ArrayPool"):
         self.shape, self.dtype, self.digest = array.shape, array.dtype, digest_of(array)
         self._content = content
-        self._pool = pool  # keeps a reference so that the folder is not removed
+        self._pool = pool  # this reference prevents the removal of the pool's folder
 
     def unpack(self) -> np.ndarray:
         """Returns a read-only copy of the original array."""

@@ -1,4 +1,4 @@
-"""Lets the processes of a run exchange values, and ends all processes together.
+"""Exchanges values between the processes of a run, and ends all processes when one of them fails.
 
 The functions use the key-value store (`key_value`) of JAX's coordination service. `jax.distributed.initialize` starts this
 service. A single-process run has no coordination service, so the functions of this module return the values of the process
@@ -39,12 +39,12 @@ _when_met: Callable[[], None] | None = None
 
 
 class End(NamedTuple):
-    """How a process ended.
+    """Describes how a process ended.
 
     Attributes:
         process: index of the process.
         code: exit code of the process.
-        reason: the reason, in one line.
+        reason: the reason why the process ended, in one line.
     """
 
     process: int
@@ -53,9 +53,9 @@ class End(NamedTuple):
 
 
 def from_first(name: str, make: Callable[[], Any]) -> Any:
-    """Returns, in all processes, the JSON value that `make` returns in the first process.
+    """Calls `make` in the first process, and returns the result, a JSON value, in all processes.
 
-    Every process must call this function. Raises HMMNError in all processes if `make` raises it.
+    Every process must call this function. Raises HMMNError in all processes if `make` raises an HMMNError.
     """
     if (client := _client()) is None:
         return make()
@@ -75,7 +75,10 @@ def from_first(name: str, make: Callable[[], Any]) -> Any:
 
 
 def from_all(name: str, value: Any) -> list[Any]:
-    """Returns the JSON values of all processes, in the order of their indices. Every process must call this function."""
+    """Collects one JSON value from each process. Returns the values in the order of the process indices.
+
+    Every process must call this function.
+    """
     if (client := _client()) is None:
         return [value]
     prefix = f"{_PREFIX}/{name}/each/{_number(f'{name}/each')}"
@@ -93,18 +96,19 @@ def is_lost_connection(error: BaseException) -> bool:
 
 
 class Watch:
-    """Ends this process when another one fails, or when any process receives SIGTERM and there is nothing to save.
+    """Ends this process when another process fails, or when any process receives SIGTERM and there is nothing to save.
 
     Attributes:
         terminated: an event that is set if any process received SIGTERM.
-        saves: whether this process saves its work after SIGTERM and then ends on its own.
+        saves: whether this process saves its work and exits after SIGTERM. Otherwise, the `Watch` ends this process.
     """
 
     def __init__(self, tell: Callable[[End], int], begun: Callable[[], None], terminated: str = ""):
-        """Starts two threads, each of which waits for a key.
+        """Starts two threads: one waits until a process announces its end, the other until a process receives SIGTERM.
 
         Args:
-            tell: the function that is called with the `End` of another process and returns the exit code for this process.
+            tell: the function that reports the `End` of another process, or of any process that received SIGTERM, and returns
+                the exit code for this process.
             begun: the function that `peers.begun` calls once this run owns its output folder.
             terminated: the reason to report if a process receives SIGTERM and there is nothing to save.
         """
@@ -139,7 +143,10 @@ class Watch:
         return own
 
     def hear(self) -> None:
-        """Notifies the waiting first process that this process is about to end. Call this method last."""
+        """Notifies the first process, which waits in `announce`, that this process is about to end.
+
+        Call this method just before exit.
+        """
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_ENDED}/{_index()}", "heard")
 
@@ -149,13 +156,13 @@ class Watch:
             self._client.key_value_set(_TERMINATED, str(_index()))
 
     def close(self) -> None:
-        """Stops watching. Call this method when the process is about to end on its own."""
+        """Stops watching. Call this method before this process exits normally."""
         self._closed.set()
 
     def has_stopped(self) -> bool:
-        """Waits for pending requests after the service has ended, and returns whether they have finished.
+        """Waits for pending requests after the service has ended, and returns whether all requests have finished.
 
-        Python must not exit during a request, because this would abort the process.
+        Python must not exit while a request is pending. Otherwise, the process is aborted.
         """
         for thread in self._threads:
             thread.join(STOP_SECONDS)
@@ -197,7 +204,10 @@ def when_met(act: Callable[[], None]) -> None:
 
 
 def met() -> None:
-    """Calls the function set by `when_met`, after `jax.distributed.initialize` has connected all processes."""
+    """Calls the function set by `when_met`.
+
+    Call this function after `jax.distributed.initialize` has connected all processes.
+    """
     if _when_met is not None:
         _when_met()
 
@@ -223,13 +233,13 @@ def terminated() -> bool:
 
 
 def save_on_termination() -> None:
-    """Declares that this process saves its work after SIGTERM and then ends on its own."""
+    """Declares that this process saves its work and exits after SIGTERM. The `Watch` then does not end the process."""
     if _watch is not None:
         _watch.saves = True
 
 
 def _number(name: str) -> int:
-    """The number of earlier calls with this name; the same in all processes."""
+    """The number of earlier calls of this function with this name. The number is the same in all processes."""
     return next(_numbers.setdefault(name, itertools.count()))
 
 

@@ -1,4 +1,4 @@
-"""Decodes image files, and rotates them upright according to EXIF data. Returns RGB, or the values of 16-bit grey images."""
+"""Decodes image files to RGB, or to the values of 16-bit grey images. Rotates images upright according to EXIF data."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ class Pixels(NamedTuple):
 
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[ImageFile]:
-    """Opens an image, or one page of it, and reads the header. Converts any error in the body to a DataError."""
+    """Opens an image, or one page of it, and reads the header. Converts any error in the `with` block to a DataError."""
     with reading_errors(path), Image.open(local_path(path)) as image:
         if page is not None:
             image.seek(page)
@@ -45,7 +45,7 @@ def open_image(path: str | os.PathLike, page: int | None = None) -> Iterator[Ima
 
 
 def decode(image: ImageFile, path: str | os.PathLike) -> Pixels:
-    """Decodes an open image of any mode. Raises DataError, with `path` in the message, for 32-bit channels."""
+    """Decodes an open image of any mode. Raises DataError for 32-bit channels. `path` is the file name to show in errors."""
     require_known_white(image, path)
     sixteen = has_16_bits(image)
     upright = ImageOps.exif_transpose(image)
@@ -74,7 +74,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
         return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
     if (levels := high - low + 1) < _LEAST_LEVELS:
         found = f"only {levels} of 256 levels would remain in this 16-bit colour image after conversion to 8 bits"
-        raise DataError(f"{path}: {found}. Scale the images to their range, and save them with 8 bits per channel")
+        raise DataError(f"{path}: {found}. Scale the values to the full range, and save the images with 8 bits per channel")
     return pixels.values
 
 

@@ -44,7 +44,7 @@ def own_folder() -> Path | None:
 
 
 def _key() -> str:
-    """A hash of what compiled programs depend on: the version of JAX and the processor's instruction sets."""
+    """A hash of the version of JAX and the processor's instruction sets. Compiled programs depend on both."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
     processor = [platform.system(), platform.machine(), platform.processor()]
     try:

@@ -1,8 +1,8 @@
-"""Records of the files that this package wrote, so that a later run can distinguish them from a user's files.
+"""Records the files that this package writes, so that a later run can distinguish these files from a user's files.
 
-A record is a JSON file with the name and SHA-256 of each file of a result. The record is written before the files are
-published, so that even after a crash, every published file is in a record. A file is replaced or deleted only if its SHA-256 is
-in a record; any other file is assumed to belong to the user.
+A record is a JSON file with the name and SHA-256 of each file of a result, such as a checkpoint or an export. The record is
+written before the files are published, so that even after a crash, every published file is in a record. A file is replaced or
+deleted only if its SHA-256 is in a record; any other file is assumed to belong to the user.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ class Record:
         """Returns the given files that exist and whose content does not match this record."""
         if is_bucket(self.root):
             return [self.root / name for name, digest in self._listed(names).items() if digest not in self.files.get(name, ())]
-        foreign: dict[AnyPath, None] = {}  # a file or link in place of a folder affects many files, but is listed once
+        foreign: dict[AnyPath, None] = {}  # a file or link at the path of a folder affects many files, but is listed once
         for name in names:
             path = self.root / name
             folders = filter(os.path.lexists, self._folders(name))
@@ -108,7 +108,7 @@ class Record:
         return self.about == json.loads(json.dumps(about)) and self.owned(self.files) == self.files.keys()
 
     def changed(self) -> list[AnyPath]:
-        """The existing files whose content does not match this record."""
+        """The files of this record that exist, but whose content has changed."""
         return self.foreign(self.files)
 
     def discard(self) -> None:
@@ -127,12 +127,12 @@ class Record:
         self._save(self.about)
 
     def publish(self, staged: Path, about: Mapping[str, Any], keep: bool = False) -> None:
-        """Moves every file under `staged` to the same relative path under `root`, and records it.
+        """Moves every file under `staged` to the same relative path under `root`, and records the file.
 
         Args:
             staged: the folder with the files.
             about: the inputs and settings of the files.
-            keep: whether to keep files of an earlier version. By default, files that are not replaced are removed.
+            keep: whether to keep the recorded files that are not replaced. By default, these files are removed.
 
         Raises:
             DataError: one of the files exists and is not in this record, or writing fails. The record remains valid.
@@ -185,7 +185,7 @@ class Record:
         self.about = None if about is None else json.loads(json.dumps(about))
 
     def _delete(self, names: Iterable[str]) -> None:
-        """Deletes the given files if they are in this record, and then their folders, if empty."""
+        """Deletes the given files if they are in this record, and then removes empty folders."""
         if is_bucket(self.root):
             owned = self.owned(names)
             with bucket_errors(self.root):
@@ -282,7 +282,7 @@ def sha256(path: Path) -> str:
 
 
 def _inside(name: str) -> str:
-    """Returns a path if it is relative and does not leave its folder. Otherwise, raises ValueError."""
+    """Returns the path if it is relative and points inside the folder. Otherwise, raises ValueError."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"the path {name!r} points outside the folder")

@@ -12,7 +12,7 @@ _SEEN_SECONDS = 40.0
 
 
 def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
-    """Raises ConfigError in all processes unless all of them use the first process's folder.
+    """Raises ConfigError in all processes unless all processes use the folder of the first process.
 
     Every process must call this function.
 

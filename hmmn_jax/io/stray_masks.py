@@ -1,4 +1,4 @@
-"""Detects masks among the frames in a folder, because masks would otherwise be segmented like frames."""
+"""Detects masks among the frames in a folder, because masks would otherwise be segmented as frames."""
 
 import collections
 import re
@@ -27,17 +27,17 @@ _LARGE, _CONTRAST = 0.01, 4
 _ENDS, _END_PART = 24, 0.001
 _SMALL = 8  # files smaller than the median size divided by this factor are decoded
 _LOOKED_AT = 16  # maximum number of decoded files for each unusual name pattern
-_KINDS = 4  # with more name patterns than this, files are compared only if most of them share a pattern
+_KINDS = 4  # with more than this number of name patterns, files are compared only if most files share a pattern
 _TOLD = 4  # minimum number of frames in a folder for unusual names to be reported
 
 
 def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = None) -> None:
-    """Raises DataError if some of the frames are masks.
+    """Raises DataError if any of the frames looks like a mask.
 
     An indexed or one-bit image among images of other modes is considered a mask. A grey image among colour images is considered
-    a mask if its name pattern differs from that of most frames, or if it has few colours. Among images with many colours, an
-    image with few colours is considered a mask if its name pattern is unusual or its file is much smaller than most others. An
-    image with a single colour is considered a frame.
+    a mask if its name pattern is unusual, or if it has few colours. Among images with many colours, an image with few colours
+    is considered a mask if its name pattern is unusual or its file is much smaller than most other files. An image with a
+    single colour is considered a frame. A name pattern is unusual if most frames share another name pattern.
 
     Args:
         frames: path, file format and pixel mode of each frame.
@@ -94,7 +94,7 @@ def _pattern(path: Path) -> str:
 
 
 def _small_files(paths: list[Path]) -> set[Path]:
-    """The files that are much smaller than most others."""
+    """The files that are much smaller than most other files."""
     sizes = {path: path.stat().st_size for path in paths}
     return {path for path, size in sizes.items() if _SMALL * size < statistics.median(sizes.values())} if sizes else set()
 

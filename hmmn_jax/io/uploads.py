@@ -15,7 +15,7 @@ class UploadedFolder:
     """A folder to which libraries write files and append data. For a bucket, the files are uploaded from a local folder.
 
     Each upload replaces the whole file, because objects in a bucket do not support appending. `changed` uploads at most
-    every 30 seconds; `flush` uploads immediately.
+    every 30 seconds. `flush` uploads immediately.
 
     Attributes:
         local: the folder to write to.
@@ -31,7 +31,7 @@ class UploadedFolder:
             self.local.mkdir(parents=True, exist_ok=True)
 
     def changed(self) -> None:
-        """Uploads files, but at most every 30 seconds. Call this after writing to a file. Raises DataError on failure."""
+        """Uploads files, but at most every 30 seconds. Call this method after writing a file. Raises DataError on failure."""
         if self._temporary is not None and time.monotonic() - self._time >= UPLOAD_SECONDS:
             self.flush()
 

@@ -1,4 +1,4 @@
-"""`Video`, the interface of videos: a seekable sequence of frames."""
+"""Defines `Video`, the interface of a seekable sequence of frames."""
 
 import abc
 import operator
@@ -23,8 +23,8 @@ class Video(abc.ABC):
         name: name of the folder or file, without suffix. The results of the video are stored under this name.
         size: height and width of the upright frames.
         fps: frames per second (the mean if the rate varies); 0 if unknown.
-        frame_names: file names of the frames, without suffix; None if the frames have only numbers.
-        file_names: file names of the frames, with suffix; None if the frames have only numbers.
+        frame_names: file names of the frames, without suffix; None if the frames have no file names.
+        file_names: file names of the frames, with suffix; None if the frames have no file names.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Video(abc.ABC):
         return FrameFacts(width, height)
 
     def close(self) -> None:  # noqa: B027, most kinds of videos have nothing to close
-        """Closes the files that stay open for reading by index. A later read reopens them."""
+        """Closes the files that stay open for reading by index. A later read reopens the files."""
 
 
 class ArrayVideo(Video):

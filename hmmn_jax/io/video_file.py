@@ -37,7 +37,7 @@ class VideoFile(Video):
     """A video file, decoded with PyAV. Each frame appears once and is rotated according to the metadata, but not resized.
 
     The file is decoded sequentially during iteration, for `len`, and to read a frame that has not been decoded yet. The first
-    sequential decode builds an index of the frames (`FilmIndex`). To read an indexed frame, the decoder seeks to it.
+    sequential decode builds an index of the frames (`FilmIndex`). To read an indexed frame, the decoder seeks to this frame.
     Reading forwards decodes each frame once. Jumping to a frame decodes all frames since the preceding key frame. `list(video)`
     calls `len` first, and therefore decodes a new file twice. `list(iter(video))` decodes the file once. Iterators are
     independent of each other. Reading by index is thread-safe, because a lock serialises the reads.
@@ -53,7 +53,7 @@ class VideoFile(Video):
         self.name = self.path.stem
         with self._open() as decoder:
             if (first := next(decoder.frames(), None)) is None:
-                way_out = "Copy it again, or convert it, for instance to H.264 in .mp4"
+                way_out = "Copy the file again, or convert it, for instance to H.264 in .mp4"
                 raise DataError(f"{self.path}: no frame can be decoded. {way_out}")
             self.fps, self._frame_count = decoder.fps, decoder.frame_count
             self._orientation = upright_filters(first)
@@ -99,7 +99,7 @@ class VideoFile(Video):
             return rgb
 
     def backwards(self, start: int, stop: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Like `Video.backwards`, but decodes chunks of frames in order.
+        """Reads frames stop - 1, stop - 2, ..., start. Decodes each chunk of frames forwards.
 
         The chunks are small, to limit memory use. For each chunk, decoding starts at the preceding key frame.
         """

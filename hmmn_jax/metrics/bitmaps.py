@@ -1,8 +1,8 @@
-"""Masks as packed bits, with the operations that the metrics need: counts, boundaries, and dilation by disks.
+"""Stores masks as packed bits, and implements the operations of the metrics: counts, boundaries, and dilation by disks.
 
-Masks are arrays `uint64 [..., words, h]`. Pixel x is bit x % 64 (from the lowest) of word x // 64. Bits beyond the width are 0.
-An operation on one word processes 64 pixels. The rows are the last axis, so that a shift by rows or by words is a slice of
-contiguous memory.
+Masks are arrays `uint64 [..., words, h]`. Pixel x of a row is bit x % 64 of word x // 64, where bit 0 is the lowest bit. Bits
+beyond the width are 0. An operation on one word processes 64 pixels. The rows are the last axis, so that a shift by rows or by
+words is a slice of contiguous memory.
 """
 
 import functools
@@ -45,7 +45,7 @@ def _pack(padded: np.ndarray) -> UInt64[np.ndarray, "n words h"]:
 
 
 def crop(masks: UInt64[np.ndarray, "n words h"]) -> UInt64[np.ndarray, "n words1 h1"]:
-    """Removes outer words and rows that no mask uses, so that the cost depends on the size of the objects.
+    """Removes outer words and rows that are empty in all masks, so that the cost depends on the size of the objects.
 
     A margin of one word or row is kept where possible, because boundaries depend on neighbouring pixels.
     """
@@ -62,7 +62,7 @@ def count(mask: UInt64[np.ndarray, "words h"]) -> int:
 
 
 def boundaries(masks: UInt64[np.ndarray, "n words h"], width: int) -> UInt64[np.ndarray, "n words h"]:
-    """Marks pixels that differ from their right, lower or lower-right neighbour. Values at the edge are repeated."""
+    """Marks pixels that differ from their right, lower or lower-right neighbour. Beyond the frame, edge pixels are repeated."""
     right = masks >> 1
     right[:, :-1] |= masks[:, 1:] << 63
     right[:, -1] |= masks[:, -1] & np.uint64(1 << (width - 1) % 64)
@@ -105,7 +105,7 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 
     The disk has n = ceil(2 radius + 1) taps per axis, at distances -radius, 1 - radius, ... Tap i reads the pixel at offset i -
     n // 2. For integer radii, the taps form an ordinary disk. For fractional radii, a row may have a single tap that is not in
-    the column of the pixel. For such a row, the extent to the left is -1. All values are in pixels.
+    the centre column. For such a row, the extent to the left is -1. All values are in pixels.
     """
     distances = np.arange(-radius, radius + 1)
     inside = distances[:, None] ** 2 + distances**2 <= radius**2

@@ -12,7 +12,7 @@ from hmmn_jax.io.images import settle_ids
 from hmmn_jax.metrics.jf import frame_scores, number_ids
 
 Scores = TypeVar("Scores", bound="SequenceScores")
-# Index, name, predicted ids, annotated ids, and the name of the prediction for error messages.
+# Frame index, frame name, predicted ids, annotated ids, and the name of the prediction for error messages.
 ScoredFrame = tuple[int, str, np.ndarray, np.ndarray, str]
 
 
@@ -72,7 +72,7 @@ class SequenceScores:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over objects. Every object has the same weight.
+    """The statistics of J and F, averaged over objects. Every object has the same weight.
 
     Attributes:
         objects: number of objects.
@@ -113,7 +113,7 @@ def score_sequence(
     Args:
         pred: predicted ids of all frames, `[t,h,w]`.
         truth: annotated ids of all frames, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, including
-            ids that do not occur in it. 255 is void and is treated as background in `pred` and `truth`.
+            ids that do not occur in `truth[0]`. 255 is void and is treated as background in `pred` and `truth`.
         single_object: whether all ids are one object, as in DAVIS-2016. If 255 is the only id in a mask, pixels with this id
             belong to the object.
         name: name of the sequence, for errors and tables.
@@ -148,16 +148,16 @@ def score_frames(
     Args:
         first: the annotation of the sequence's first frame, which defines the objects.
         frames: the frames to score.
-        single_object: as in `score_sequence`.
+        single_object: whether all ids are one object; see `score_sequence`.
         name: name of the sequence.
-        void_in_result: as in `score_sequence`.
+        void_in_result: whether 255 is void in predictions; see `score_sequence`.
     """
     if not (objects := int(scored_ids(first, single_object).max(initial=0))):
         found = "the first annotation contains no object to score"
         raise DataError(f"{name}: {found}. The value 255 is void unless single_object is True")
     names, indices, j, f = [], [], [], []
     for index, frame_name, pred, truth, source in frames:
-        # Predictions have no void pixels. For a single object, every nonzero pixel belongs to the object.
+        # For a single object, every nonzero pixel of a prediction belongs to the object, including pixels with the id 255.
         if single_object:
             pred = (pred > 0).astype(np.uint8)
         elif void_in_result:
@@ -186,7 +186,7 @@ def score_annotated(
     """Scores the annotated frames of a custom video. Each object is scored after its first annotated frame.
 
     Args:
-        frames: the annotated frames after the first one that shows an object, each as a `ScoredFrame`.
+        frames: the annotated frames after the first annotated frame that shows an object, each as a `ScoredFrame`.
         first: the index of the first annotated frame of each object, by id. Objects are not scored on their first frame.
         name: name of the video.
         others: ids of objects that cannot be scored but may be predicted.
@@ -211,7 +211,7 @@ def score_annotated(
 
 
 def scored_frames(length: int, name: str) -> range:
-    """Returns the indices of all frames except the first and the last. Raises DataError if no frame is left."""
+    """Returns the indices of all frames except the first and the last. Raises DataError for fewer than three frames."""
     if length < 3:
         found = f"the video has {length} frames, expected at least three"
         raise DataError(f"{name}: {found}. The first and the last frame are not scored")
@@ -247,7 +247,7 @@ def _mean(objects: list[Statistics]) -> Statistics:
 def scored_ids(ids: Integer[np.ndarray, "h w"], single_object: bool) -> Integer[np.ndarray, "h w"]:
     """Returns the ids for scoring, with void as background.
 
-    If `single_object` is True, all ids are one object. If 255 is the only id, it is also part of the object.
+    If `single_object` is True, all ids are one object. If 255 is the only id, pixels with this id also belong to the object.
     """
     if single_object:
         return (settle_ids(ids) > 0).astype(np.uint8)

@@ -15,7 +15,7 @@ class Figures:
 
     Attributes:
         total: computes the metrics over all videos, with the names and the scale of the official tool.
-        part: computes the metrics of some videos or of a single object, for tables.
+        part: computes the metrics of a subset of the videos or of a single object, for tables.
         unit: the unit of all metrics: "percent", or "" for values in [0, 1].
     """
 

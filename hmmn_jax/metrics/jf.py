@@ -1,4 +1,4 @@
-"""J (region similarity) and F (boundary accuracy) of the masks of one frame, as the official DAVIS toolkit computes them.
+"""J (region similarity) and F (boundary accuracy) of the masks of one frame, as defined by the official DAVIS toolkit.
 
 J is the intersection over union. F is the harmonic mean of the precision and recall of boundary pixels. A boundary pixel is a
 match if its distance from the other boundary is at most 0.8 % of the image diagonal, rounded up to whole pixels (Perazzi et
@@ -53,7 +53,7 @@ def frame_scores(
 def frame_overlaps(
     pred: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"], objects: int
 ) -> Float64[np.ndarray, " objects"]:
-    """Returns J of every object, as in `frame_scores`."""
+    """Returns J of every object (ids 1 to `objects`). Larger ids are treated as background."""
     return np.array([_jaccard(masks) for masks in object_masks(pred, truth, objects)])
 
 

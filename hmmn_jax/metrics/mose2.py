@@ -41,7 +41,7 @@ def score_video(
     ids: Sequence[int],
     name: str,
 ) -> Mose2Scores:
-    """Scores a video as the server does.
+    """Scores a video by the rules of the benchmark's server.
 
     Args:
         pred: predicted ids by frame name, such as "00012". If `pred` is empty, the video is missing from
@@ -52,7 +52,7 @@ def score_video(
         name: name of the video, for errors.
 
     Raises:
-        DataError: the server would reject the result, because masks are missing or have the wrong size.
+        DataError: the server would reject the result, because masks are missing, or have a wrong name or size.
     """
     scored = server_frames(pred, len(truth), name) if pred else []
     for frame in scored:

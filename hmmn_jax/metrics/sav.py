@@ -37,7 +37,9 @@ def score_ids(
     """Scores masks whose pixel values are object ids, by the same rules as `score_object`.
 
     The objects are the ids in the scored annotations. The first and the last annotation are not scored. 255 is a
-    normal id. Ids that no scored annotation contains are ignored. Raises DataError in the same cases as `score_object`.
+    normal id. Ids that no scored annotation contains are ignored.
+
+    Raises DataError if the shapes differ or there are fewer than three frames.
     """
     require_same_shape(pred, truth, name)
     scored = scored_frames(len(truth), name)
@@ -56,7 +58,7 @@ def score_frames(frames: Iterable[ScoredFrame], scored: Mapping[int, frozenset[i
         name: name of the video.
 
     Raises:
-        DataError: no scored annotation shows an object.
+        DataError: one of the objects is not shown in any of its scored annotations.
     """
     started, shown = dict.fromkeys(scored, False), dict.fromkeys(scored, False)
     names, indices, j, f = [], [], [], []

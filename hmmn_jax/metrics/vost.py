@@ -29,8 +29,8 @@ def score_sequence(
 
     Args:
         pred: predicted ids, `[t,h,w]`. Ids above the largest id in `truth[0]` are ignored.
-        truth: annotated ids, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, if any. 255 is background,
-            so an object predicted on such a pixel is a false positive.
+        truth: annotated ids, `[t,h,w]`. The objects have the ids 1 to the largest id in `truth[0]`, if any. Pixels with
+            the id 255 are background, so an object predicted on these pixels is a false positive.
         name: name of the sequence.
 
     Raises:

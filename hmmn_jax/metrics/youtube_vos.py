@@ -1,6 +1,6 @@
 """YouTube-VOS scores: J and F for seen and for unseen categories, and the mean of these four values.
 
-The code of the server is not public. In this module, every object has the same weight within its group.
+The code of the benchmark's server is not public. In this module, every object has the same weight within its group.
 """
 
 import math

@@ -32,19 +32,19 @@ class HMMNConfig:
         value_dim_s8: number of channels of the memory values at stride 8.
         value_dim_s4: number of channels of the memory values at stride 4.
         decoder_dim: number of channels in the decoder.
-        use_kernel: whether to weight the stride-16 read by the kernel.
+        use_kernel: whether the affinities of the stride-16 read are weighted by a Gaussian kernel.
         window: odd side length, in cells, of the window that is searched for the centre of the kernel.
         sigma: standard deviation of the kernel for the previous frame, in cells.
         sigma_growth: growth of the standard deviation with age. For a slot that is `age` slots older than the previous frame,
             the standard deviation is `sigma * (sigma_growth * age + 1)`.
-        kernel_in_training: whether to also use the kernel in training. In training from scratch, the kernel restricts matching
+        kernel_in_training: whether to use the kernel in training, too. In training from scratch, the kernel restricts matching
             to nearby cells while features are not yet distinctive. The arg-max of the kernel has no gradient.
         use_topk_read: whether to read the memory at strides 8 and 4.
         k_s8: number of selected coarse cells that each query cell reads at stride 8.
         k_s4: number of selected coarse cells that each query cell reads at stride 4.
         dtype: compute dtype, "bfloat16", "float32" or "float64". None means the dtype of the variables.
-        winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, for inference only. It is faster on
-            a CPU. Errors are up to 1e-4.
+        winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, for inference only. This
+            algorithm is faster on a CPU. The results differ from exact convolutions by up to 1e-4.
         remat: whether to recompute each block of the backbones and the decoder in the backward pass instead of storing its
             activations.
 
@@ -126,5 +126,5 @@ class HMMNConfig:
         return Compute(self.dtype, self.winograd, self.remat)
 
     def replace(self, **changes: Any) -> "HMMNConfig":
-        """Returns a copy with some fields changed."""
+        """Returns a copy with the given fields changed."""
         return dataclasses.replace(self, **changes)

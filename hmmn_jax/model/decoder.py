@@ -45,8 +45,8 @@ class ResBlock(nn.Module):
         """Applies the block, which does not change the shape."""
         features = x.shape[-1]
         y = Conv(features, self.config.compute, name="conv1")(x, relu=True)
-        # The residual branch is initialised to zero. Without normalisation in the decoder, activations would otherwise grow
-        # over five consecutive sums.
+        # The residual branch is initialised to zero. Otherwise, activations would grow over five consecutive sums, because the
+        # decoder has no normalisation.
         return Conv(features, self.config.compute, kernel_init=nn.initializers.zeros, name="conv2")(y, add=x, relu=True)
 
 
@@ -125,7 +125,7 @@ class Refine(nn.Module):
         readout: Float[Array, "b o h2 w2 v"] | None,
         keep: Bool[Array, " b"] | None = None,
     ) -> Float[Array, "bo h2 w2 c"]:
-        """Computes the input of `res_skip` from the arguments of the block. Of `x`, only the shape is used."""
+        """Computes the input of `res_skip` from the arguments of the block. Only the shape of `x` is used."""
         objects = x.shape[0] // skip.shape[0]
         s = skip[:, None]
         if readout is not None:

@@ -84,7 +84,7 @@ class MemoryEncoder(nn.Module):
             others: for each object, the probability of all other objects together.
         """
         b, o = mask.shape[:2]
-        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # as in the published code, float64 masks become float32
+        masks = jnp.stack([mask, others], axis=-1).astype(jnp.float32)  # float64 masks become float32, as in the published code
         x = self.backbone.masks(masks.reshape(b * o, *masks.shape[2:]))
         x = x.reshape(b, o, *x.shape[1:]) + stem[:, None]
         return x.reshape(b * o, *x.shape[2:])
@@ -141,7 +141,7 @@ class QueryEncoder(nn.Module):
 def split_objects(probs: Float[Array, "b o1 h w"]) -> tuple[Float[Array, "b o h w"], Float[Array, "b o h w"]]:
     """Returns the probabilities of each object, and the clipped sum of the probabilities of all other objects.
 
-    Objects that are padding have probability 0, so they do not contribute.
+    Objects that are padding have probability 0, so they do not contribute to the sum.
     """
     return split_range(probs, sum_objects(probs), 0, probs.shape[1] - 1)
 

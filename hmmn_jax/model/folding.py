@@ -1,4 +1,4 @@
-"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic. The folded network is equivalent."""
+"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic, without changing the results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +18,8 @@ def fold_norms(
 
     Args:
       variables: variables of a module, by collection.
-      convolutions: a dict from the path of each BatchNorm to the paths of the convolutions whose sum it normalises. The kernels
-        of the convolutions are scaled, and the first convolution gets a bias.
+      convolutions: a dict from the path of each BatchNorm to the paths of the convolutions whose sum is the input of this
+        BatchNorm. The kernels of the convolutions are scaled, and the first convolution gets a bias.
       epsilon: epsilon of the BatchNorm layers.
 
     Returns:

@@ -16,9 +16,9 @@ _LOW = np.float32(1 / 255 - float(_HIGH))
 def to_unit_range(frame: Num[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
     """Divides 8-bit RGB by 255 in float32, correctly rounded. Floats must already be in [0, 1] and are returned unchanged.
 
-    Under jit, XLA replaces x / 255 with x * (1 / 255). For half of all values, the product differs by one ulp. This error
-    changes logits by 3e-6. The sum of two products in this function is the correctly rounded quotient for each of the 256
-    values. Unlike a lookup table, this function needs no gather on an accelerator.
+    Under jit, XLA replaces x / 255 with x * (1 / 255). For half of all values, the product differs from the quotient by one
+    ulp. This error changes logits by 3e-6. The sum of two products in this function is the correctly rounded quotient for each
+    of the 256 values. Unlike a lookup table, this function needs no gather on an accelerator.
     """
     if jnp.issubdtype(frame.dtype, jnp.floating):
         return frame
@@ -36,7 +36,7 @@ def stride_padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int,
 
 
 def pad_to_stride(x: jax.Array, axes: tuple[int, int]) -> jax.Array:
-    """Pads the two spatial `axes` of `x` with zeros, so that their sizes are multiples of 16."""
+    """Pads the two spatial `axes` of `x` with zeros, so that the sizes of these axes are multiples of 16."""
     widths = [(0, 0)] * x.ndim
     for axis, width in zip(axes, stride_padding(x.shape[axes[0]], x.shape[axes[1]]), strict=True):
         widths[axis] = width

@@ -36,8 +36,8 @@ class HMMN(nn.Module):
     """Hierarchical Memory Matching Network (Seong et al., ICCV 2021).
 
     Methods are pure functions of the variables: `model.apply(variables, ..., method="memorize")`. Frames are RGB images of any
-    size, either uint8 or float in [0, 1]. In probabilities, channel 0 is the background. Between frames, probabilities are
-    passed on without an arg-max. The variables in the collection "params" are trained. The collections "batch_stats" and
+    size, either uint8 or float in [0, 1]. In probabilities, channel 0 is the background. Probabilities, not their arg-max, are
+    passed from frame to frame. The variables in the collection "params" are trained. The collections "batch_stats" and
     "constants" are not trained but are part of a checkpoint.
     """
 
@@ -51,8 +51,9 @@ class HMMN(nn.Module):
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
         """Initialises the variables at random. The shapes of the variables do not depend on the size of frames.
 
-        Layers that exist in both encoders get the same values, as with the ImageNet weights in the paper. With equal values,
-        keys of similar patches match from the first training step. With different values, they would not match.
+        Layers that exist in both encoders get the same values. In the paper, both encoders get the same ImageNet weights. With
+        equal values, keys of similar patches match from the first training step. With different values, these keys would not
+        match.
 
         Args:
             key: a random key, for example from `jax.random.key`.
@@ -74,7 +75,7 @@ class HMMN(nn.Module):
     def memorize_objects(
         self, stem: Float[Array, "b h2 w2 c"], mask: Float[Array, "b o H W"], others: Float[Array, "b o H W"]
     ) -> Memory:
-        """Computes the result of `memorize` for some of the objects.
+        """Computes the result of `memorize` for a subset of the objects.
 
         `stem` is the result of `memory_stem` for the frame; `mask` and `others` are results of `split_objects`.
         """
@@ -106,7 +107,7 @@ class HMMN(nn.Module):
     ) -> Float[Array, "b o H W"]:
         """Runs the top-k reads and the decoder, and returns the probability of each object, cropped to `size`.
 
-        `keep` has the same meaning as in `segment`.
+        See `segment` for `keep`.
         """
         p = self.decoder(query, read_fine(self.config, fine, query, found), keep)
         return crop_from_stride(p, *size)

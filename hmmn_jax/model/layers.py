@@ -22,7 +22,7 @@ KEY_SHARPNESS = 16.0  # initial affinity of two parallel normalised keys
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """Settings that affect the computation of layers, but not their parameters.
+    """Settings that affect the computation of layers, but not the parameters of layers.
 
     Attributes:
       dtype: compute dtype, such as "bfloat16". None means the dtype of the parameters.
@@ -39,7 +39,7 @@ class Compute:
         return jnp.dtype(self.dtype or parameter.dtype)
 
     def block(self, module: type[nn.Module]) -> type[nn.Module]:
-        """Returns the module. If `remat` is set, the module's activations are recomputed in the backward pass."""
+        """Returns `module` or, if `remat` is set, a module that recomputes its activations in the backward pass."""
         return nn.remat(module) if self.remat else module
 
 
@@ -76,7 +76,7 @@ class Conv(nn.Module):
     ) -> Float[Array, "b h2 w2 o"]:
         """Convolves `x`, or relu(x) if `relu` is set, and adds the bias and the map `add`, if any.
 
-        `norm` has the same meaning as in `weights`. A depthwise convolution supports neither `add` nor `relu`.
+        See `weights` for `norm`. A depthwise convolution supports neither `add` nor `relu`.
         """
         kernel, bias = self.weights(x.shape[-1], norm)
         x = x.astype(kernel.dtype)
@@ -89,9 +89,9 @@ class Conv(nn.Module):
     def weights(self, inputs: int, norm: Affine | None = None) -> Weights:
         """Returns the kernel and the bias, in the compute dtype, for `inputs` input channels.
 
-        If `norm` is given, it is folded into the kernel and replaces the bias. The result is the same as normalising the output
+        `norm`, if given, is folded into the kernel and replaces the bias. The result is the same as normalising the output
         of the convolution, but folding needs only one pass over the feature map. In training, a folded norm stores no
-        activations for its gradient.
+        activations for the backward pass.
         """
         shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else inputs, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -126,7 +126,7 @@ class Key(Conv):
             return key
         scale = self.param("scale", nn.initializers.constant((KEY_SHARPNESS**2 / self.features) ** 0.25), (self.features,))
         wide = key.astype(at_least_float32(key))
-        wide = wide - wide.mean((1, 2), keepdims=True)  # the mean over all cells does not help to distinguish them
+        wide = wide - wide.mean((1, 2), keepdims=True)  # the mean over all cells does not help to distinguish cells
         size = jnp.sqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + NORM_EPSILON)
         return (wide / size * at_all_pixels(scale, key.shape)).astype(key.dtype)
 
@@ -139,7 +139,7 @@ class Kernel(nn.Module):
 
     @nn.compact
     def __call__(self) -> Float[Array, "k k c o"]:
-        """Returns the parameter."""
+        """Returns the kernel."""
         return self.param("kernel", self.kernel_init, self.shape)
 
 

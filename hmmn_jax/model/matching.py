@@ -27,7 +27,7 @@ from hmmn_jax.ops.selection import top_k
 
 # Maximum size, in bytes, of the candidates that the top-k read processes at once.
 CHUNK_BYTES = 16 * 2**20  # about the size of a CPU's cache or a TPU's vector memory
-GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small part of each iteration
+GPU_CHUNK_BYTES = 256 * 2**20  # large enough that kernel launches take a small fraction of the time
 
 _Sums = tuple[Array, Array, Array]  # state of a running softmax: maximum, sum of weights, weighted values
 _Loop = tuple[_Sums, Array, Array | None]  # state of the loop: running softmax, centres, and the affinity if requested
@@ -43,7 +43,8 @@ class KernelRead(NamedTuple):
             The top-k selection uses `log_affinity`.
         centres: the kernel centre of each memory cell, as the flat index of a query cell, int32 `[b,o,t,n]`; undefined in empty
             slots.
-        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`. It is 0 in empty slots. None unless requested.
+        affinity: normalised affinity to each memory cell, `[b,o,q,t,n]`; 0 in empty slots; None unless `return_affinity`
+            is set.
     """
 
     readout: jax.Array
@@ -53,7 +54,7 @@ class KernelRead(NamedTuple):
 
 
 def scaled_affinity(key: Float[Array, "b o m c"], query: Float[Array, "b q c"]) -> Float[Array, "b o q m"]:
-    """Returns the inner products of keys, divided by the square root of the number of channels."""
+    """Returns the inner products of memory keys and query keys, divided by the square root of the number of channels."""
     return exact_einsum("bomc,bqc->boqm", key, query) / math.sqrt(key.shape[-1])
 
 
@@ -131,8 +132,8 @@ def kernel_guided_read(
         keys: keys of the t slots. Slot 0 is the first frame; the last filled slot is the previous frame.
         values: values of the t slots.
         query_key: key of the frame to segment.
-        centres: kernel centres of the memory cells after the previous frame. The entry for the last filled slot is not used.
-            None means a new video.
+        centres: kernel centres of the memory cells, as returned by the read for the previous frame. The entry for the last
+            filled slot is not used. None means a new video.
         count: number of filled slots. None means that all slots are filled.
         use_kernel: whether to use the kernel.
         window: side length, in cells, of the window that is searched for the centre of the kernel.
@@ -163,11 +164,11 @@ def kernel_guided_read(
     if use_kernel:
         to_previous += log_kernel(best, sigma, height, width, dtype)
 
-    def follow(cells: Array) -> Array:  # best matches of the cells of the previous frame
+    def follow(cells: Array) -> Array:  # returns the query cells that match `cells` of the previous frame
         return jnp.take_along_axis(best, cells, axis=2, mode="clip")
 
     def to_older(slot: int | Array, centres: Array) -> tuple[Array, Array]:
-        """Returns the log-affinity to an older slot, and all centres, with those of this slot moved by one frame."""
+        """Returns the log-affinity to an older slot, and all centres. The centres of this slot are moved by one frame."""
         log_affinity = scaled_affinity(at(keys, slot), query)
         if use_kernel:
             moved = follow(at(centres, slot))
@@ -214,7 +215,7 @@ def kernel_guided_read(
 
         def middle_or_nothing(slot: int | Array, state: _Loop) -> _Loop:
             needed = slot < previous
-            found = middle(jnp.where(needed, slot, 0), state)  # never reads an empty slot
+            found = middle(jnp.where(needed, slot, 0), state)  # an empty slot must not be read
             return jax.tree.map(functools.partial(jnp.where, needed), found, state)
 
         state = carry, centres, kept
@@ -232,7 +233,7 @@ def kernel_guided_read(
 
 
 def select_topk(log_affinity: Float[Array, "b o q m"], k: int) -> tuple[Int[Array, "b o q k"], Bool[Array, "b o q k"]]:
-    """Returns the `k` best memory cells for each query cell, in descending order, and whether each selected cell exists.
+    """Returns the `k` best memory cells for each query cell, best first, and whether each selected cell exists.
 
     If there are fewer than `k` cells, all cells are selected. Cells in empty slots have log-affinity -inf and are marked as
     absent.

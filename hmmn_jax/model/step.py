@@ -25,7 +25,7 @@ class Match(struct.PyTreeNode):
     indices: the memory cells that were selected for each stride-16 query cell, best first, as flat indices into the first and
       the previous frame; None without the top-k read.
     present: whether each selected cell exists; False for cells in empty slots.
-    affinity: normalised affinity to each memory cell; None unless requested.
+    affinity: normalised affinity to each memory cell; None unless `return_affinity` is set.
     """
 
     readout: Float[Array, "b o h w v"]
@@ -47,8 +47,8 @@ def match(
 ) -> tuple[Match, Int[Array, "b o T n"]]:
     """Runs the kernel-guided read of the first `count` slots of a bank, and selects cells for the top-k reads.
 
-    If `count` is None, all slots are read. If given, `use_kernel` overrides the config. `turns` is passed to
-    `kernel_guided_read`. The second result contains the kernel centres of the bank after this frame.
+    If `count` is None, all slots are read. If given, `use_kernel` overrides the config. See `kernel_guided_read` for
+    `turns`. The second result contains the kernel centres of the bank after this frame.
     """
     read = kernel_guided_read(
         jnp.asarray(bank.key_s16),

@@ -14,7 +14,7 @@ WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="
 
 @functools.cache
 def reductions_are_sound() -> bool:
-    """Returns False if a reduction over a long batch is wrong under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
+    """Returns whether reductions over long batches are correct under jit (jax issue 39103, seen with jaxlib 0.10.2 on a CPU).
 
     The check takes a fraction of a second, and the result is cached.
     """

@@ -1,4 +1,4 @@
-"""Cross-correlation with PyTorch's or TensorFlow's padding, using the algorithm measured to be fastest for each shape."""
+"""Cross-correlation with PyTorch's or TensorFlow's padding, with the algorithm that was measured to be fastest."""
 
 import functools
 import operator
@@ -18,7 +18,7 @@ WINOGRAD_CHANNELS = 64  # minimum number of input and output channels for which 
 
 
 # Maximum number of 3x3 kernels (input channels times output channels) per pixel for which Winograd was measured to be faster.
-# With more kernels, their transformation takes too long.
+# With more kernels, the transformation of the kernels takes too long.
 KERNELS_PER_CELL = 400
 
 
@@ -34,14 +34,14 @@ def conv2d(
 ) -> Float[Array, "b h2 w2 o"]:
     """Computes a cross-correlation.
 
-    As in PyTorch, the padding on every side is k // 2 zeros, where the kernel size k is odd.
+    The kernel size k must be odd. The padding on every side is k // 2 zeros, as in PyTorch.
 
     Args:
         x: the feature map.
-        kernel: the kernel.
-        stride: the stride.
-        winograd: whether to use Winograd's algorithm where it was measured to be faster.
-        same: whether to use TensorFlow's padding "SAME". It differs from PyTorch's padding if the stride is not 1.
+        kernel: the kernel, in the layout HWIO.
+        stride: the stride along both axes.
+        winograd: whether to use Winograd's algorithm for shapes for which this algorithm was measured to be faster.
+        same: whether to use TensorFlow's padding "SAME". This padding differs from PyTorch's padding if the stride is not 1.
         bias: a bias that is added to each pixel of the output.
         add: a map that is added to the output.
         relu: whether to convolve relu(x) instead of `x`.
@@ -64,7 +64,10 @@ def conv2d(
 def _conv_by_rows(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int, same: bool
 ) -> Float[Array, "b h2 w2 o"]:
-    """Computes one matrix product for each row of the kernel. On a CPU, XLA's float64 convolution takes ten times as long."""
+    """Implements `conv2d` for float64 with one matrix product for each row of the kernel.
+
+    On a CPU, XLA's float64 convolution takes ten times as long.
+    """
     size = kernel.shape[0]
     h, w = (-(-side // stride) for side in x.shape[1:3])
     x = pad(x, size, stride, same)
@@ -75,9 +78,10 @@ def _conv_by_rows(
 
 
 def _conv_few_outputs(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]) -> Float[Array, "b h w o"]:
-    """Computes the products of all taps as one matrix product, then sums the shifted results, which have few channels.
+    """Implements `conv2d` for few output channels, with one matrix product for all taps.
 
-    The sum over taps is in at least float32, as in a convolution.
+    The results of the taps, which have few channels, are shifted and summed. The sum over taps is in at least float32, as in a
+    convolution.
     """
     size, _, inputs, outputs = kernel.shape
     by_tap = kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)

@@ -1,7 +1,8 @@
 """Convolution and broadcasting with gradients that are fast on a CPU.
 
-On a CPU, XLA is slow at two gradients: the gradient of a convolution's kernel, and the gradient of values that are broadcast to
-all pixels. This module computes both as matrix products on CPUs, and uses XLA's own gradients on other devices.
+On a CPU, XLA computes two gradients slowly: the gradient of a convolution's kernel, and the gradient of values that are
+broadcast to all pixels. On CPUs, this module computes both gradients as matrix products. On other devices, this module uses
+XLA's gradients.
 """
 
 import functools
@@ -22,7 +23,7 @@ def zeros_around(side: int, size: int, stride: int, same: bool) -> tuple[int, in
 
     In PyTorch, the padding is size // 2 at both ends. TensorFlow's padding "SAME" is as small as possible. If the total padding
     is odd, the larger part is at the end. For example, for a 3x3 kernel at stride 2 and an even side, TensorFlow's padding is 0
-    at the start and 1 at the end. At stride 1, PyTorch and TensorFlow have the same padding for odd sizes.
+    at the start and 1 at the end. At stride 1, PyTorch and TensorFlow have the same padding for kernels of odd size.
     """
     if not same:
         return size // 2, size // 2
@@ -72,7 +73,8 @@ def kernel_gradient(
 ) -> Float[Array, "k k c o"]:
     """Computes the gradient of `convolve` with respect to the kernel, in at least float32, as a matrix product for each tap.
 
-    XLA would transpose both maps and compute a convolution with a kernel as large as a map. This takes at least twice as long.
+    XLA would transpose both maps and compute a convolution with a kernel as large as a map. This convolution takes
+    at least twice as long as the matrix products.
     """
     b, h, w, c, o = *gradient.shape[:3], x.shape[-1], gradient.shape[-1]
     if size == 1:
@@ -122,7 +124,7 @@ def at_all_pixels(values: Float[Array, " c"], shape: tuple[int, ...]) -> Float[A
 def sum_pixels(x: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, " c"]:
     """Computes the sum over all pixels, which is the gradient of `at_all_pixels`."""
 
-    def on_cpu(x: Array) -> Array:  # XLA's own sum over rows is slow, because it runs in column-major order
+    def on_cpu(x: Array) -> Array:  # XLA's sum over rows is slow, because XLA uses column-major order
         rows = _keep_layout(x.reshape(-1, x.shape[-1]))
         return exact_einsum("n,nc->c", jnp.ones(len(rows), x.dtype), rows).astype(x.dtype)
 

@@ -1,7 +1,8 @@
 """Depthwise convolution: each channel has its own kernel.
 
 XLA's grouped convolution is fast on accelerators. On a CPU, this convolution and its gradients take several times as long as in
-PyTorch. For CPUs, this module computes both as sums of shifted maps, one for each tap of the kernel.
+PyTorch. On CPUs, this module computes the convolution and its gradients as sums of shifted maps, with one map for each tap of
+the kernel.
 """
 
 import functools
@@ -27,8 +28,9 @@ def depthwise_conv2d(
 ) -> Float[Array, "b h2 w2 c"]:
     """Computes a cross-correlation of each channel.
 
-    As in PyTorch, the padding on every side is k // 2 zeros, where the kernel size k is odd. If `same` is set, the padding is
-    TensorFlow's "SAME". It differs from PyTorch's padding if the stride is not 1. The sum over taps is in at least float32.
+    The kernel size k must be odd. The padding on every side is k // 2 zeros, as in PyTorch. If `same` is set, the padding is
+    TensorFlow's "SAME". This padding differs from PyTorch's padding if the stride is not 1. The sum over taps is computed in at
+    least float32.
     """
     above, left = (zeros_around(side, len(kernel), stride, same) for side in x.shape[1:3])
     return depthwise_padded(x, kernel, stride, (above, left))

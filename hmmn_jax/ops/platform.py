@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 
 def by_platform(*arrays: Any, default: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """Works like `jax.lax.platform_dependent`, but saves only the arguments for the backward pass.
+    """Calls the implementation for the platform, and saves only the arguments for the backward pass.
 
-    The gradient of `platform_dependent` is that of `jax.lax.switch`: on each platform, the forward pass also returns zeros for
-    the residuals of the other implementations. In `by_platform`, the backward pass recomputes its residuals from the arguments.
+    `jax.lax.platform_dependent` has the gradient of `jax.lax.switch`: on each platform, the forward pass also returns zeros for
+    the residuals of the other implementations. In `by_platform`, the backward pass recomputes the residuals from the arguments.
 
     Args:
         *arrays: positional arguments of the implementations. Arguments with a floating-point dtype get gradients.

@@ -15,12 +15,12 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def _max_of_windows(x: jax.Array) -> jax.Array:
-    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros never exceed the maximum
+    return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))  # zeros are safe: no value is negative
 
 
 def _max_of_slices(x: jax.Array) -> jax.Array:
     """Pools one axis after the other, because the gradient of 3x3 windows takes ten times as long on a CPU."""
-    x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))  # the last window ends at the border
+    x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))  # no zeros at the end, because the last window ends at the border
     for axis in (1, 2):
         reach = x.shape[axis] - 2
         first, second, third = (jax.lax.slice_in_dim(x, i, i + reach, 2, axis) for i in range(3))

@@ -3,10 +3,10 @@
 Parameters are float32. Convolutions are computed in `HMMNConfig.dtype`, or in the dtype of the variables if `HMMNConfig.dtype`
 is None. With float64 variables and no `dtype`, all computations are in float64.
 
-Affinities, softmax, soft aggregation and losses, including all products in them, are in at least float32. (By default, JAX
-computes float32 products in bfloat16 on a TPU and in TF32 on a GPU.) Only `values_einsum`, which reads values from the memory,
-may have lower precision. On GPUs and TPUs, `values_einsum` has the same precision as convolutions. Readouts are averages, which
-are not sensitive to rounding. Affinities select cells, and rounded affinities would select different cells.
+Affinities, softmax, soft aggregation and losses, including all their products, are computed in at least float32. (By default,
+JAX computes float32 products in bfloat16 on a TPU and in TF32 on a GPU.) Only `values_einsum`, which reads values from the
+memory, may have lower precision. On GPUs and TPUs, `values_einsum` has the same precision as convolutions. Readouts are
+averages, which are not sensitive to rounding. Affinities select cells, and rounded affinities would select different cells.
 """
 
 import functools
@@ -39,8 +39,8 @@ def values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax
     """Computes an einsum of softmax weights and values, with sums in at least float32.
 
     On a CPU, this function calls `exact_einsum`. On other devices, weights are cast to the dtype of the values, and products
-    have JAX's default precision. Products of bfloat16 or float64 values have the same dtype. Products of float32 values are in
-    TF32 on GPUs and in bfloat16 on TPUs, unless `jax.default_matmul_precision` is set.
+    have JAX's default precision. Products of bfloat16 or float64 values are computed in the dtype of the values. Products of
+    float32 values are computed in TF32 on GPUs and in bfloat16 on TPUs, unless `jax.default_matmul_precision` is set.
     """
     exact = functools.partial(exact_einsum, subscripts)
     return by_platform(weights, values, cpu=exact, default=functools.partial(fast_values_einsum, subscripts))

@@ -12,7 +12,7 @@ from hmmn_jax.ops.precision import exact_einsum
 
 
 def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
-    """Upsamples bilinearly by an even `factor`, like PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
+    """Upsamples bilinearly by an even `factor`, equivalent to PyTorch's `F.interpolate(mode="bilinear", align_corners=False)`.
 
     On CPUs and GPUs, the result is computed as sums of neighbours. On a CPU, sums take a tenth of the time of matrix products.
     On TPUs, where interleaving sums is slow, the function uses two matrix products.

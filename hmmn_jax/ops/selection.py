@@ -1,4 +1,4 @@
-"""Selects the largest numbers in each row, like `jax.lax.top_k`, but without sorting whole rows on GPUs."""
+"""Implements `jax.lax.top_k` without sorting whole rows on GPUs."""
 
 import functools
 import operator
@@ -15,10 +15,11 @@ ROUND, SHORTEST = 16, 1024
 def top_k(x: Float[Array, "*b m"], k: int) -> tuple[Float[Array, "*b k"], Int[Array, "*b k"]]:
     """Selects the `k` largest numbers in each row, in descending order. Equal numbers are ordered by index.
 
-    On CPUs and TPUs, this function calls `jax.lax.top_k`. On GPUs, for float32, it runs `jax.lax.top_k` in rounds of 16
-    numbers and masks the selected numbers between rounds. With two exceptions, the result on GPUs is the same as on CPUs,
-    including infinities and ties. On GPUs, the lowest finite number is treated as -inf. XLA's top-k kernel for GPUs compares
-    numbers instead of their bits, so 0.0 and -0.0 are equal, and the results for rows with NaN are undefined.
+    On CPUs and TPUs, this function calls `jax.lax.top_k`. On GPUs, for float32, `k` > 16 and rows of at least 1024 numbers,
+    this function runs `jax.lax.top_k` in rounds of 16 numbers and masks the selected numbers between rounds. With two
+    exceptions, the result on GPUs is the same as on CPUs, including infinities and ties. On GPUs, the lowest finite number is
+    treated as -inf. XLA's top-k kernel for GPUs compares numbers instead of their bits, so 0.0 and -0.0 are equal, and the
+    results for rows with NaN are undefined.
     """
     whole, rounds = functools.partial(_whole, k=k), functools.partial(top_k_in_rounds, k=k)
     if k <= ROUND or x.shape[-1] < SHORTEST or x.dtype != jnp.float32:

@@ -55,12 +55,12 @@ def winograd_conv3x3(
     """Computes a 3x3 cross-correlation in float32 with stride 1 and one zero on every side.
 
     Each image is processed in bands of tile rows, so little memory is needed in addition to the input and the output. Layers
-    with many input channels are processed in groups of channels whose transformed kernels fit into a CPU's cache. If an input
-    is infinite or NaN, all outputs of its tile are affected.
+    with many input channels are processed in groups of channels whose transformed kernels fit into a CPU's cache. An input
+    that is infinite or NaN affects all outputs of each tile that reads this input.
 
     Args:
         x: the feature map.
-        kernel: the kernel.
+        kernel: the 3x3 kernel, in the layout HWIO.
         bias: a bias that is added to each pixel of the output, if given.
         add: a map that is added to the output, if given.
         relu: whether to convolve relu(x) instead of `x`. ReLU and the sums with `bias` and `add` are computed band by band.
@@ -92,7 +92,7 @@ def winograd_conv3x3(
 
 
 class _Bands(NamedTuple):
-    """Splits a map into equally high bands of tile rows. The last band of an image may overlap the previous band.
+    """Splits a map into bands with the same number of tile rows. The last band of an image may overlap the previous band.
 
     Attributes:
         number: number of bands per image.
@@ -146,7 +146,7 @@ def _late(values: Array | np.ndarray, x: Float[Array, "b h w c"]) -> Array:
     """Returns `values` with an artificial dependency on `x`.
 
     Without the dependency, XLA would compute all arrays that depend only on parameters at the start of the program, and keep
-    them in memory. On a CPU, `optimization_barrier` does not prevent this early computation.
+    these arrays in memory. On a CPU, `optimization_barrier` does not prevent this early computation.
     """
     difference = x[0, 0, 0, 0] - x[0, 0, 0, 0]  # 0 or NaN
     return jnp.asarray(values) + jnp.where(jnp.isnan(difference), 0, difference)
@@ -215,7 +215,7 @@ def _convolve_tiles(x: Float[Array, "y x c"], transformed: Float[Array, "36 c o"
     """Computes the outputs of all tiles as a map. `x` has the same layout as in `_transform_inputs`."""
     rows, columns = x.shape[0] // OUT - 1, x.shape[1] // OUT - 1
     products = jax.lax.batch_matmul(_transform_inputs(x), transformed, jax.lax.Precision.HIGHEST)
-    # Compute A^T [..] A as one dense product. XLA would fuse two separate products and compute them twice.
+    # Compute A^T [..] A as one dense product. XLA would fuse two separate products and compute both twice.
     y = _dot(np.kron(_OUTPUT, _OUTPUT), products).reshape(OUT, OUT, rows, columns, -1)
     return y.transpose(2, 0, 3, 1, 4).reshape(rows * OUT, columns * OUT, -1)
 

@@ -14,7 +14,7 @@ GONE = "event: gone\ndata: {}\n\n"
 
 
 class EventLog:
-    """The most recent events, as server-sent events. `publish` is thread-safe; `stream` runs in an event loop."""
+    """Stores the most recent events, and sends them to pages. `publish` is thread-safe; `stream` runs in an event loop."""
 
     def __init__(self, first: int = 0):
         """Creates an empty log. The first event gets the number `first` + 1."""
@@ -43,7 +43,7 @@ class EventLog:
         self._wake()
 
     async def stream(self, after: int | None) -> AsyncIterator[str]:
-        """Yields the events after event number `after`, including future ones, until the log is closed.
+        """Yields the events after event number `after`, including future events, until the log is closed.
 
         Args:
             after: the number of the last event that the page has received; None: yield only future events. The event "gone" is
@@ -75,7 +75,7 @@ class EventLog:
             self._listeners.discard(wake)
 
     def _after(self, known: int) -> list[tuple[int, str]] | None:
-        """The events after number `known`; None if some are no longer stored, or if the number has not been assigned yet."""
+        """The events after number `known`; None if some events are no longer stored or the number is not assigned yet."""
         with self._lock:
             oldest = self._events[0][0] if self._events else self._last + 1
             if not oldest - 1 <= known <= self._last:

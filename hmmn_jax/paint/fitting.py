@@ -19,8 +19,8 @@ MEM_EVERY = 5
 def fitted_size(size: int | None, video: Video) -> int:
     """The shorter side of the network's input for a video, in pixels, or 0 for the size of its frames.
 
-    `size` is the user's choice. If `size` is None, a shorter side above 480 pixels is scaled down to 480, as in
-    `hmmn-jax segment`.
+    `size` is the user's choice. If `size` is None, a shorter side above 480 pixels is scaled down to 480.
+    `hmmn-jax segment` has the same default.
     """
     return (SIDE if min(video.size) > SIDE else 0) if size is None else size
 
@@ -44,7 +44,7 @@ def fitted_segmenter(variables: dict[str, Any], config: HMMNConfig, video: Video
     if min(view.height, view.width) > SIDE:
         times = view.height * view.width / (SIDE * SIDE * 16 / 9)
         note(
-            f"{found}. This takes at least {times:.0f} times as long as 480p and needs a lot of memory. "
+            f"{found}. Segmentation takes at least {times:.0f} times as long as at 480p, and needs a lot of memory. "
             "Pass --size 480 for a faster run."
         )
     elif view.height < video.size[0]:

@@ -1,7 +1,7 @@
 """The folder of a project.
 
-It contains the path of the video, the objects, the session, the exports, and a lock held by the process that has the project
-open.
+The folder contains the path of the video, the objects, the session, the exports, and a lock. The process that has the project
+open holds the lock.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ class Saved:
     Attributes:
         video: the path of a video file or a folder of frames.
         fingerprint: the result of `fingerprint` for this video.
-        objects: the objects.
-        frames: the range of frames that the page works on, as (start, stop); None: all frames.
+        objects: the objects of the project.
+        frames: the range of frames from the in point to the out point, as (start, stop); None: all frames.
     """
 
     video: Path
@@ -45,7 +45,7 @@ class ProjectFolder:
     """A project folder that this process has locked."""
 
     def __init__(self, path: Path, guard: Guard):
-        """`path` is the folder, as in `open_folder`, and `guard` is the lock of that folder."""
+        """`path` is the project folder, and `guard` is the `Guard` of this folder."""
         self.path, self.require_own = path, guard.require
         self.session, self.exports = path / SESSION, path / EXPORTS
         self._file = path / PROJECT
@@ -115,7 +115,7 @@ def open_folder(path: Path, takeover: bool = False) -> Iterator[ProjectFolder]:
 
 
 def fingerprint(video: Path) -> str:
-    """Identifies the content of a video by file sizes, frame names and some of its bytes, without reading the whole video."""
+    """Returns a hash of file sizes, frame names and some bytes of a video. Does not read the whole video."""
     digest = hashlib.sha256()
     if video.is_dir():
         paths = list_frames(video)

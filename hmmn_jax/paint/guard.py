@@ -32,7 +32,7 @@ _READING = ("GET", "HEAD")
 
 
 def new_token() -> str:
-    """A token that cannot be guessed."""
+    """Returns a random token that cannot be guessed."""
     return secrets.token_urlsafe(32)
 
 

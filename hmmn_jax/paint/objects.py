@@ -23,12 +23,12 @@ class PaintObject:
 
     @classmethod
     def make(cls, k: int, given: Mapping[str, Any]) -> "PaintObject":
-        """Creates object `k`, with defaults for missing fields. Raises ValueError in the same cases as `changed`."""
+        """Creates object `k`, with defaults for missing fields. Raises ValueError for unknown fields and invalid values."""
         rgb = davis_palette()[(k - 1) % 255 + 1].tolist()
         return cls(k, f"Object {k}", "#" + bytes(rgb).hex()).changed(given)
 
     def changed(self, given: Mapping[str, Any]) -> "PaintObject":
-        """The object with some fields changed. Raises ValueError for unknown fields and invalid values."""
+        """Returns a copy of the object with new field values. Raises ValueError for unknown fields and invalid values."""
         for name, value in given.items():
             if name not in ("name", "colour", "visible", "locked"):
                 raise ValueError(f"{name!r} is not a field of an object, expected name, colour, visible or locked")
@@ -49,11 +49,11 @@ class PaintObject:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectTable:
-    """All objects of a project. A table is immutable: each change returns a new one.
+    """All objects of a project. A table is immutable: each change returns a new table.
 
     Attributes:
         known: objects by id, in ascending order.
-        used: all ids ever assigned, including those of deleted objects. Ids are not reused.
+        used: all ids ever assigned, including the ids of deleted objects. Ids are not reused.
     """
 
     known: Mapping[int, PaintObject] = dataclasses.field(default_factory=dict)

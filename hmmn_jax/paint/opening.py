@@ -43,14 +43,12 @@ def count_frames(video: Video) -> int:
             return len(video)
         seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
         if seconds > PATIENCE:
-            note(
-                f"{video.name}: about {about} frames are decoded once before the page opens. This takes about {seconds:.0f} s."
-            )
+            note(f"{video.name}: about {about} frames are decoded once before the page opens, in about {seconds:.0f} s.")
     return len(video)
 
 
 def first_number() -> int:
-    """The first number for revisions and events, larger than all numbers that earlier servers sent to pages."""
+    """The first number for revisions and events. It is larger than any number that an earlier run of the server used."""
     return time.time_ns() // 1_000_000
 
 
@@ -67,8 +65,8 @@ def open_project(
     Args:
         path: the folder of the project.
         video: a video file or a folder of frames; None: the video of the existing project.
-        make_segmenter: returns the segmenter for a video; called after all other checks.
-        takeover: take over the project from another process, even if that process appears to be running.
+        make_segmenter: returns the segmenter for a video; called after the folder and the video have been checked.
+        takeover: whether to take over the project from another process, even if that process appears to be running.
         size: shorter side of the network's input, in pixels; 0: the size of the frames; None: the size of the frames, but at
             most 480.
 

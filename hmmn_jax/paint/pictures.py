@@ -30,8 +30,8 @@ class FramePictures:
 
         Args:
             t: the index of the frame.
-            height: requested height. The JPEG has the smallest height in `HEIGHTS` that is at least `height`. If all of these
-                heights are too small, or if `height` is None, the JPEG has the height of the video.
+            height: requested height in pixels. The JPEG has the smallest height in `HEIGHTS` that is at least `height`. If all
+                heights in `HEIGHTS` are too small, or if `height` is None, the JPEG has the height of the video.
 
         Raises:
             IndexError: there is no such frame.

@@ -1,7 +1,7 @@
 """A project: the session of one video and its objects. Each change is saved immediately and sent to all pages.
 
-Methods are thread-safe. Each edit specifies the revision that it applies to, and is rejected if another edit has been made
-since.
+Methods are thread-safe. Each edit specifies the revision to which the edit applies. If another edit has been made after this
+revision, the edit is rejected.
 """
 
 import threading
@@ -63,19 +63,19 @@ class Project:
 
     Attributes:
         session: the masks and annotations.
-        log: the events for pages.
-        revision: the current revision of the project. Each edit by a user increments it.
+        log: the log of events for pages.
+        revision: the current revision of the project. Each edit by a user increments the revision.
     """
 
     def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
         """Starts from the current state of a session.
 
         Args:
-            session: the session.
+            session: the session of the project's video.
             folder: the folder of the project.
             saved: the content of `project.json`.
-            log: the events for pages.
-            first: revisions begin at this number.
+            log: the log of events for pages.
+            first: the number at which revisions begin.
         """
         self.session, self.log = session, log
         self._folder = folder
@@ -171,7 +171,7 @@ class Project:
     def unannotate(self, t: int, expected: str | None) -> str:
         """Removes the annotation of a frame and saves the project.
 
-        Raises the errors of `annotate`, and ValueError if the frame is not annotated.
+        Raises ValueError if the frame is not annotated. See `annotate` for other errors.
         """
         with self._lock:
             self._require(t, expected)
@@ -236,14 +236,14 @@ class Project:
             return True
 
     def set_range(self, start: int, stop: int) -> None:
-        """Saves the range of frames that the page works on. Raises ValueError for an invalid range."""
+        """Saves the range of frames from the in point to the out point. Raises ValueError for an invalid range."""
         with self._lock:
             if not 0 <= start < stop <= len(self._shown):
                 raise ValueError(f"the range is {start} to {stop}, expected 0 <= start < stop <= {len(self._shown)}")
             self._write(replace(self._saved, frames=(start, stop)))
             self.log.publish("project", self.describe())
 
-    # Methods that the worker calls
+    # Methods for the worker and for closing the project
 
     def computed(self) -> None:
         """Saves and publishes newly computed frames. Raises DataError if saving fails."""
@@ -253,7 +253,7 @@ class Project:
                 self._publish()
 
     def close(self) -> None:
-        """Prevents further saving, because another process may open the project after this call."""
+        """Disables saving, because another process may open the project after this call."""
         with self._lock:
             self._is_closed = True
 

@@ -27,7 +27,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # for each wildcard address, an ad
 
 
 class Server(uvicorn.Server):
-    """A listening server.
+    """An HTTP server that listens on a socket.
 
     Attributes:
         url: the address to open, including the token.
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, guard: Guard, sock: socket.socket, token: str, log: EventLog):
-        """`log` is the event log, whose streams end when the server stops."""
+        """`log` is the event log. The streams of the log end when the server stops."""
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Ends all event streams, then handles the signal as uvicorn does."""
+        """Ends all event streams, then calls uvicorn's handler for the signal."""
         self._log.close()
         super().handle_exit(sig, frame)
 
@@ -90,12 +90,12 @@ def open_page(
         model: the model name that the page displays.
         host: the address to listen on.
         port: the port; 0: any free port.
-        takeover: take over the project from another process, even if that process appears to be running.
-        size: size of the network's input, as in `open_project`.
+        takeover: whether to take over the project from another process, even if that process appears to be running.
+        size: shorter side of the network's input; see `open_project`.
 
     Raises:
-        DataError: as in `open_project`.
-        ConfigError: as in `open_project`, or if the server cannot listen on the address.
+        DataError: see `open_project`.
+        ConfigError: another process has the project open, or the server cannot listen on the address.
     """
     with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover, size) as project:
         token = new_token()
@@ -123,7 +123,7 @@ def paint(
     takeover: bool = False,
     size: int | None = None,
 ) -> None:
-    """Serves the page of a project until the process is interrupted. The arguments and errors are as in `open_page`.
+    """Serves the page of a project until the process is interrupted. See `open_page` for arguments and errors.
 
     Prints the project folder and the address to open. If `browser` is true, the address is also opened in a browser.
     """

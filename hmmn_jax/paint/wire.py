@@ -25,12 +25,12 @@ def decode(
     """Decodes a mask from a page, without decompressing more bytes than a valid mask can have.
 
     Args:
-        body: gzip-compressed ids. Their dtype, uint8 or uint16, follows from the number of bytes.
+        body: gzip-compressed ids. The dtype of the ids, uint8 or uint16, follows from the number of bytes.
         size: height and width.
         with_unknown: whether H*W bytes follow the ids. A nonzero byte means that the model decides the id of the pixel.
 
     Returns:
-        The ids, and the pixels whose ids the model decides.
+        The ids, and the pixels whose ids the model decides (None if `with_unknown` is False).
 
     Raises:
         ValueError: the data is not gzip-compressed, or has the wrong size.

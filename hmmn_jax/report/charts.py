@@ -1,6 +1,6 @@
 """Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
 
-The browser stretches the lines to the width of the page. Text is HTML outside of the SVG, so it is not stretched.
+The browser stretches the lines to the width of the page. Text is HTML outside of the SVG, so the browser does not stretch text.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def means(row: Summary) -> str:
 
 
 def time_chart(scores: SequenceScores, object_id: int, pins: dict[int, int]) -> str:
-    """Draws J and F of one object over its scored frames. `pins` maps frame indices to the numbers that are shown above them.
+    """Draws J and F of one object over its scored frames. `pins` maps frame indices to the numbers shown above these frames.
 
     If the benchmark scores disappearance and reappearance, the background is grey where the object is absent from the
     annotation. A bar at the bottom of the chart marks the frames after the object returns.

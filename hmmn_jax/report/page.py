@@ -55,15 +55,15 @@ def write_report(
 
     Args:
         folder: the run folder.
-        protocol: the benchmark. It defines how `scores` are computed and how masks are shown.
+        protocol: the benchmark, which defines how `scores` are computed and how masks are shown.
         clips: the segmented clips.
         masks: folder of the masks to show, with file names SEQUENCE/FRAME.png.
         about: properties of the run by name. The entry `config`, if any, is shown as separate settings.
         scores: one entry per scored clip, in any order. For clips without scores, the page shows only pictures.
         cost: the time and memory used for segmentation; None if this run segmented nothing.
         paper: the results of the paper on this benchmark; None or empty if the paper has no results. The entry `benchmark` is
-            the name of the benchmark, and `sequences` is its number of sequences. The entry `figures` contains metrics such as
-            J&F by name, in [0, 1]. The entry `seconds_per_frame` is optional.
+            the name of the benchmark. The entry `sequences` is the number of sequences in the benchmark. The entry `figures`
+            contains metrics such as J&F by name, in [0, 1]. The entry `seconds_per_frame` is optional.
         missing: maps the name of each video that failed or is not scored to the reason.
 
     Raises:
@@ -133,8 +133,8 @@ def _headline(scores: Sequence[SequenceScores], paper: Mapping[str, Any], protoc
     main = f'<p class="big">{everything.jf_mean:.3f}</p>{gauge(everything.jf_mean, marks)}{listed}'
     table = statistics_table({"J": everything.j, "F": everything.f}, published)
     meaning = (
-        "J measures the overlap of the masks. F measures the accuracy of their borders. Recall is the fraction of frames with "
-        "a value above 0.5. Decay is the mean over the first quarter of the frames minus the mean over the last quarter."
+        "J measures the overlap of the masks. F measures the accuracy of the mask borders. Recall is the fraction of frames "
+        "with a value above 0.5. Decay is the mean over the first quarter of the frames minus the mean over the last quarter."
     )
     return _card("J&F, mean over objects", main, note) + _card("Region and border", table, meaning)
 

@@ -23,7 +23,7 @@ GIVEN = "given"
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture of frame `index`, with the name of the frame, the reason why it was chosen, and the JPEG as a data URI."""
+    """A picture of frame `index`, with the name of the frame, the reason for the choice, and the JPEG as a data URI."""
 
     index: int
     frame_name: str
@@ -36,9 +36,9 @@ class Thumbnail:
 def telling_frames(scores: SequenceScores) -> dict[int, str]:
     """Chooses frames of a sequence to show.
 
-    The chosen frames are the given frame, the worst frame, the best frame, the next worst frame, and the first frame whose
-    quality is below 0.5. The next worst frame and the first frame below 0.5 are only chosen if they are far enough in time from
-    the other chosen frames.
+    The chosen frames are the frame with the given mask, the worst frame, the best frame, the next worst frame, and the first
+    frame whose J&F is below 0.5. The next worst frame and the first frame below 0.5 are only chosen if these frames are far
+    enough in time from the other chosen frames.
 
     Returns:
         A dict from the index of each chosen frame to its label, in temporal order.
@@ -121,7 +121,7 @@ def _resize(ids: Integer[np.ndarray, "h w"], size: tuple[int, int]) -> Integer[n
 def _data_uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
     for quality in (80, 65, 50, 35):
         buffer = io.BytesIO()
-        # Chroma subsampling is off, because it would blur thin red lines.
+        # Chroma subsampling is off, because subsampling would blur thin red lines.
         Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
         if buffer.tell() <= THUMBNAIL_BYTES:
             break

@@ -1,4 +1,4 @@
-"""Sessions: annotate frames of a video, propagate the masks in both directions, and correct them."""
+"""Provides sessions to annotate frames of a video, propagate the masks in both directions, and correct the masks."""
 
 from hmmn_jax.session.results import FrameResult
 from hmmn_jax.session.session import Session

@@ -39,8 +39,8 @@ def agreement(u: float, forward: Float[np.ndarray, "H W"], backward: Float[np.nd
     """The agreement of two passes on one object, from 0 to 1.
 
     The agreement is 1 - 2 min(u, 1 - u) (1 - J). Each pixel has one probability per pass. J is the sum of the smaller
-    probabilities over all pixels, divided by the sum of the larger ones. Disagreement has full weight midway between two
-    annotated frames, and no weight at the annotated frames themselves.
+    probabilities over all pixels, divided by the sum of the larger probabilities. Disagreement has full weight midway between
+    two annotated frames, and no weight at the annotated frames themselves.
 
     Args:
         u: relative position of the frame between the two annotated frames, from 0 to 1.
@@ -62,9 +62,10 @@ def most_doubtful(confidence: Mapping[int, Sequence[float]], anchors: Sequence[i
         frames: number of frames in the video.
 
     Returns:
-        The frame with the lowest mean confidence. If several frames have the same confidence, the one farthest from any
-        annotated frame is chosen, then the one with the lowest index. If `confidence` is empty, the frame farthest from any
-        annotated frame is returned. If all frames are annotated, None is returned.
+        The frame with the lowest mean confidence. If several frames have the same confidence, the frame farthest from any
+        annotated frame is chosen. If several frames also have the same distance, the frame with the lowest index is chosen. If
+        `confidence` is empty, the frame farthest from any annotated frame is returned. If all frames are annotated, None is
+        returned.
     """
 
     def distance(t: int) -> int | float:

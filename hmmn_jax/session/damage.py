@@ -24,7 +24,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def as_id(found: Any, least: int = 1) -> int:
-    """Returns a saved object id. Raises ValueError if the id is invalid."""
+    """Converts a saved object id to an integer. Raises ValueError if the id is invalid."""
     if not least <= (k := int(found)) < 2**16:
         raise ValueError(f"the object id is {k}, expected an id from {least} to {2**16 - 1}")
     return k

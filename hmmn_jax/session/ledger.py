@@ -1,4 +1,4 @@
-"""The current and earlier timelines of a session, protected by a lock. A ledger supports edits, undo and new results."""
+"""Stores the current and earlier timelines of a session, protected by a lock. A ledger supports edits, undo and new results."""
 
 import threading
 from collections.abc import Callable
@@ -45,7 +45,8 @@ class Ledger:
         Args:
             basis: the anchors of the frame when the pass started.
             t: the frame.
-            predict: computes the new prediction from the current one. The current prediction is None if it is stale or missing.
+            predict: computes the new prediction from the current prediction. The argument is None if the current prediction is
+                stale or missing.
 
         Returns:
             Whether the frame still depends on the anchors in `basis`. A result for other anchors is discarded.

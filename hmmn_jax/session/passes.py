@@ -27,8 +27,9 @@ def run_pass(
 ) -> Iterator[tuple[int, Picture]]:
     """Segments the frames from an anchor (excluded) to `last` (included). Runs backwards if `last` is before the anchor.
 
-    The segmenter restarts with the mask of the anchor, as if the anchor were the first frame of a video. Pixels with uncertain
-    ids keep their probabilities. The next frame is read while the device processes the current one.
+    The segmenter restarts with the mask of the anchor, as if the anchor were the first frame of a video. If the anchor contains
+    pixels with uncertain ids, the segmenter starts with the probabilities of the anchor instead of its mask. The next frame is
+    read while the device processes the current frame.
 
     Args:
         segmenter: the segmenter of the session.
@@ -36,7 +37,7 @@ def run_pass(
         anchor: the annotated frame.
         picture: the mask of the anchor.
         last: the last frame to segment.
-        pool: stores the arrays.
+        pool: the pool that stores the arrays of the results.
         queries: the cache of encoded frames.
         view: resizes frames to the size of the network's input; None if the frames and the input have the same size. Results
             have the size of the frames.
@@ -88,7 +89,7 @@ def merge_pass(
     pool: ArrayPool,
     areas: Mapping[str, Mapping[int, int]] | None = None,
 ) -> Prediction:
-    """The prediction of a frame after a pass has reached it.
+    """Combines the result of a pass with the current prediction of a frame.
 
     Args:
         basis: the anchors of the frame.
@@ -96,7 +97,7 @@ def merge_pass(
         current: the current prediction of the frame; None if it is stale or missing.
         direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.
-        pool: stores the arrays.
+        pool: the pool that stores the arrays of the results.
         areas: for each direction, the number of pixels of each object in the annotated frame where the pass starts. If `areas`
             is given, each pass is also weighted by its reliability: the confidence of the object times the number of the
             object's pixels in `areas`.

@@ -42,8 +42,8 @@ class Picture:
         """Packs a mask and the probabilities of objects.
 
         Args:
-            pool: stores the arrays.
-            ids: the ids of the objects; they must be positive and unique.
+            pool: the pool that stores the arrays of the picture.
+            ids: the ids of the objects, which must be positive and unique.
             mask: the id of each pixel: 0 or one of `ids`.
             p: the probability of each object, in the order of `ids`. True means 1, and False means 0.
         """
@@ -92,7 +92,7 @@ class Picture:
         return bool((self.objects() == (self.mask == ids)).all())
 
     def renamed(self, old: int, new: int) -> "Picture":
-        """The picture with object `old` renamed to `new`, where 0 is the background."""
+        """Returns the picture with object `old` renamed to `new`. If `new` is 0, the object becomes background."""
         return dataclasses.replace(self, names=tuple(new if name == old else name for name in self.names))
 
     @functools.cached_property
@@ -140,7 +140,7 @@ def blend(u: float, forward: Pass, backward: Pass) -> tuple[tuple[int, ...], Flo
     """Blends the two passes for a frame that is between two annotated frames.
 
     Args:
-        u: relative position of the frame, from 0 at the previous annotated frame to 1 at the next one.
+        u: relative position of the frame, from 0 at the previous annotated frame to 1 at the next annotated frame.
         forward: the pass from the previous annotated frame.
         backward: the pass from the next annotated frame.
 
@@ -180,7 +180,7 @@ def complete(
     """Completes the mask of an annotated frame.
 
     Args:
-        pool: stores the arrays.
+        pool: the pool that stores the arrays of the picture.
         mask: the object id of each pixel.
         unknown: pixels whose ids in `mask` are ignored. Unknown pixels get the probabilities from `present`, or become
             background if `present` is None.

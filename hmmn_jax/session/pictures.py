@@ -24,7 +24,7 @@ _FAST = 1  # compression level; compressing a 480p frame takes a few millisecond
 
 
 class PictureFiles:
-    """The picture folder of one session. Files that this process wrote are recognised by their `Trace`, and not read again."""
+    """The picture folder of one session. Files that this process wrote or read are recognised by their `Trace`."""
 
     def __init__(self, folder: Path):
         """Stores the path of the folder without accessing it."""
@@ -89,7 +89,7 @@ class PictureFiles:
         return self.folder / f"{name}.npz"
 
     def _is_left(self, name: str) -> bool:
-        """Whether the file is unchanged since this process wrote it."""
+        """Whether the file is unchanged since this process last wrote or read the file."""
         return name in self._traces and self._traces[name] == Trace.of(self._path(name))
 
     def _holds(self, name: str) -> bool:

@@ -50,7 +50,7 @@ class Propagation:
             start: the first frame.
             stop: the frame after the last one.
             direction: a key of `DIRECTIONS`.
-            is_stopped: called before each frame; returns whether to stop.
+            is_stopped: called before each pass and after each frame; returns whether to stop.
             on_frame: called with the index of each computed frame.
         """
         sent: dict[int, Prediction] = {}

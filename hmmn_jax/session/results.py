@@ -46,7 +46,7 @@ class FrameResult:
 
 
 class Masks(Mapping):
-    """A mapping from frames to masks. Masks are unpacked on demand."""
+    """A mapping from frame indices to masks. Masks are unpacked on demand."""
 
     def __init__(self, timeline: Timeline):
         self._timeline = timeline
@@ -64,7 +64,7 @@ class Masks(Mapping):
 
 
 class Confidence:
-    """The confidence of each object in each frame."""
+    """The confidence of each object in each frame, as `confidence[t, object]`."""
 
     def __init__(self, timeline: Timeline):
         self._timeline = timeline

@@ -7,7 +7,7 @@ from hmmn_jax.session.timeline import FORWARD, Basis, Stamp, Timeline
 
 
 class Segment(NamedTuple):
-    """Frames of a range that lie between two neighbouring anchors, before the first anchor, or after the last anchor.
+    """Frames of a range that are between two neighbouring anchors, before the first anchor, or after the last anchor.
 
     Attributes:
         frames: one or more frames, in ascending order.
@@ -36,7 +36,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
     """Returns the last frame that a pass has to reach, or None if the pass is not needed.
 
-    Among the frames whose current prediction lacks the pass, this is the one farthest from the anchor.
+    This frame is the farthest from the anchor among the frames whose current prediction does not contain the pass.
     """
     lacking = []
     for t in segment.frames:

@@ -1,4 +1,4 @@
-"""`Session`: propagates the masks of annotated frames through a video, and recomputes frames after corrections."""
+"""`Session` propagates the masks of annotated frames through a video, and recomputes frames after corrections."""
 
 import math
 import operator
@@ -37,9 +37,9 @@ class Session:
             show(t, result.mask)
         session.annotate(session.next_to_annotate(), corrected)  # then propagate again
 
-    An annotated frame is an anchor: the segmenter restarts there with the complete mask. Every other frame depends on the
-    nearest anchors before and after it. A frame becomes stale when its nearest anchors, or the masks of these anchors, change.
-    The mask of a stale frame remains available until the frame is recomputed.
+    An annotated frame is an anchor: the segmenter restarts there with the complete mask. A frame without an annotation depends
+    on the nearest anchors before and after it. A frame becomes stale when its nearest anchors, or the masks of these anchors,
+    change. The mask of a stale frame remains available until the frame is recomputed.
 
     Methods may be called from other threads while one thread propagates.
     """
@@ -61,10 +61,10 @@ class Session:
             video: a `Video`, a folder of images, a video file, uint8 [T,H,W,3] or a list of uint8 [H,W,3].
             size: shorter side of the network's input, in pixels; 0: the size of the frames. Masks always have the size of the
                 frames, because the probabilities are resized.
-            weigh_by_reliability: also weight passes between annotated frames by their reliability for each object. The
-                reliability is the confidence of the object times the number of its pixels in the annotated frame where the pass
-                starts. A pass that has lost the object has no weight. A pass that starts where the object is mostly hidden has
-                little weight. False: weight passes by the position of the frame only.
+            weigh_by_reliability: whether to also weight passes between annotated frames by their reliability for each object.
+                The reliability is the confidence of the object times the number of the object's pixels in the annotated frame
+                where the pass starts. A pass that has lost the object has no weight. A pass that starts where the object is
+                mostly hidden has little weight. If False, passes are weighted only by the position of the frame.
             memory: memory budget for compressed masks and probabilities, in bytes. Data beyond this budget is stored in
                 temporary files.
             encoded: memory budget for the cache of encoded frames, in bytes. The cache avoids encoding a frame again in a
@@ -113,7 +113,7 @@ class Session:
 
     @property
     def masks(self) -> Mapping[int, Integer[np.ndarray, "H W"]]:
-        """The masks (ids, [H,W]) of all annotated or computed frames, including stale ones, by frame."""
+        """The masks (ids, [H,W]) of all annotated or computed frames, including stale frames, by frame index."""
         return Masks(self._ledger.timeline)
 
     @property
@@ -141,7 +141,7 @@ class Session:
             return None
 
     def next_to_annotate(self) -> int | None:
-        """The frame to annotate next: the one with the lowest confidence among those that are up to date.
+        """The frame to annotate next: the frame with the lowest confidence among the frames that are up to date.
 
         If no frame is up to date, the frame farthest from any annotated frame is returned. If all frames are annotated, None is
         returned.
@@ -168,7 +168,7 @@ class Session:
 
         Raises:
             IndexError: the frame does not exist.
-            ValueError: the mask has the wrong type or size, or contains an id that was removed or merged into another.
+            ValueError: the mask has the wrong type or size, or contains an id that was removed or merged into another id.
         """
         t = self._index(t)
         height, width = self.video.size
@@ -198,7 +198,7 @@ class Session:
         self._ledger.edit(lambda timeline: timeline.unannotated(t))
 
     def remove(self, k: int) -> None:
-        """Turns object `k` into background in all frames, immediately. The id `k` cannot be used again.
+        """Replaces object `k` with background in all frames, immediately. The id `k` cannot be used again.
 
         Frames computed with the object become stale. `undo` restores the object. Raises ValueError for an unknown object.
         """
@@ -219,7 +219,7 @@ class Session:
 
         Returns whether there was an edit to undo.
 
-        The last 32 edits can be undone, except those made before the session was loaded.
+        The last 32 edits can be undone, except edits made before the session was loaded.
         """
         return self._ledger.undo()
 
@@ -246,8 +246,8 @@ class Session:
             on_frame: called with the index of each computed frame, including frames outside the range.
 
         Yields:
-            The index of a frame and its result. A frame between two anchors is yielded twice: first as provisional, after one
-            pass, then as final, after both passes. A frame that is already final is yielded once.
+            The index of a frame and its result. If `direction` is "both", a frame between two anchors is yielded twice: first
+            as provisional, after one pass, then as final, after both passes. A frame that is already final is yielded once.
 
         Raises:
             ValueError: no frame is annotated, the range is empty or exceeds the video, or the direction is unknown.
@@ -273,9 +273,9 @@ class Session:
     # Files
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes annotations, masks, probabilities and states to a folder atomically. Later calls write only the changes.
+        """Writes annotations, masks, probabilities and states to a folder atomically.
 
-        The video, the segmenter and the undo history are not saved.
+        Later calls with the same folder write only the changes. The video, the segmenter and the undo history are not saved.
 
         Raises:
             DataError: the folder contains other files or is not writable.
@@ -300,12 +300,12 @@ class Session:
         """Reads a saved session. No code in the files is executed.
 
         Args:
-            folder: as in `save`.
-            segmenter: as for a new session.
-            video: as for a new session; must be the video of the saved session.
-            size: as for a new session. If the size has changed, masks that are up to date are not recomputed.
-            weigh_by_reliability: as for a new session.
-            memory: as for a new session.
+            folder: the folder that `save` wrote.
+            segmenter: see `Session`.
+            video: the video of the saved session, in any form that `Session` accepts.
+            size: see `Session`. If the size has changed, masks that are up to date are not recomputed.
+            weigh_by_reliability: see `Session`.
+            memory: see `Session`.
 
         Raises:
             DataError: the folder does not contain a session or is damaged, or the frames of the video have a different size.
@@ -316,7 +316,7 @@ class Session:
         return session
 
     def _range(self, start: int, stop: int | None, direction: str) -> tuple[int, int]:
-        """Checks the range and converts it to integers. Raises ValueError for an invalid range."""
+        """Checks the range and the direction, and returns the range as integers. Raises ValueError if either is invalid."""
         if direction not in DIRECTIONS:
             raise ValueError(f"direction is {direction!r}, expected forward, backward or both")
         count = len(self)

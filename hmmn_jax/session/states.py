@@ -12,7 +12,7 @@ State = dict[str, dict[str, Any]]  # for each key of `KEYS`, the entries by id o
 
 
 def as_state(timeline: Timeline) -> State:
-    """A timeline as JSON."""
+    """Converts a timeline to JSON."""
     return {
         "gone": {str(k): into for k, into in timeline.gone.items()},
         "anchors": {str(t): _saved(picture) for t, picture in sorted(timeline.anchors.items())},
@@ -40,10 +40,10 @@ def update(state: State, change: Mapping[str, Any]) -> None:
 
 
 def from_state(state: State, read: Callable[[str, list[int]], Picture]) -> Timeline:
-    """The timeline of a state.
+    """Converts a state to a timeline.
 
     Args:
-        state: as returned by `as_state`; may be damaged if it was read from a file.
+        state: a state in the format of `as_state`. A state that was read from a file may be damaged.
         read: returns a picture, given its name and the ids of its channels.
 
     Raises:
@@ -72,7 +72,10 @@ def _frames(known: Mapping[int, Any], among: Mapping[str, Any] | None) -> Iterab
 
 
 def _changed(old: Mapping[int, Any], new: Mapping[int, Any], save: Callable[[Any], Any]) -> dict[str, Any]:
-    """The changed entries. Pictures and predictions are immutable, so comparing object identity is sufficient."""
+    """The entries that differ between `old` and `new`, converted by `save`, by key. A removed entry is None.
+
+    Pictures and predictions are immutable, so comparing object identity is sufficient.
+    """
     keys = [key for key in {**old, **new} if old.get(key) is not new.get(key)]
     return {str(key): save(new[key]) if key in new else None for key in sorted(keys)}
 

@@ -1,6 +1,6 @@
 """A session on disk: `session.json`, later changes in `changes.jsonl`, and one file per picture.
 
-Pictures are written before the files that refer to them, and deleted when nothing refers to them any longer. `session.json` is
+Pictures are written before the files that refer to them, and deleted when no file refers to them. `session.json` is
 replaced atomically, and a line of `changes.jsonl` is valid only if it ends with a newline. If a process is killed, the folder
 therefore contains either the old or the new session.
 """
@@ -117,7 +117,7 @@ class SessionFolder:
 
 
 def _header(content: bytes) -> bytes:
-    """The first line of `changes.jsonl`. It identifies the `session.json` to which the changes apply."""
+    """The first line of `changes.jsonl`. The line identifies the `session.json` to which the changes apply."""
     return _START + hashlib.sha256(content).hexdigest().encode() + b'"}\n'
 
 

@@ -1,7 +1,7 @@
-"""The annotated and predicted frames of a video. A timeline is immutable: each edit returns a new one.
+"""The annotated and predicted frames of a video. A timeline is immutable: each edit returns a new timeline.
 
-A timeline also determines which frames are stale. An anchor is an annotated frame. Each other frame depends only on the nearest
-anchor before it and the nearest anchor after it.
+A timeline also determines which frames are stale. An anchor is an annotated frame. A frame without an annotation depends only
+on the nearest anchor before it and the nearest anchor after it.
 """
 
 import bisect
@@ -41,7 +41,7 @@ class Basis(NamedTuple):
         return frozenset(self.starts)
 
     def position(self, t: int) -> float:
-        """Relative position of a frame between the two anchors, from 0 at the previous anchor to 1 at the next one.
+        """Relative position of a frame between the two anchors, from 0 at the previous anchor to 1 at the next anchor.
 
         Raises ValueError if an anchor is missing.
         """
@@ -149,7 +149,7 @@ class Timeline:
         return replace(self, predictions={**self.predictions, t: prediction})
 
     def renamed(self, old: int, new: int) -> "Timeline":
-        """Replaces object `old` with `new` everywhere, where 0 is the background. The id `old` cannot be used again."""
+        """Renames object `old` to `new` in all frames, or to background if `new` is 0. The id `old` cannot be used again."""
         anchors = {t: picture.renamed(old, new) if old in picture.names else picture for t, picture in self.anchors.items()}
         predictions = {t: prediction.renamed(old, new) for t, prediction in self.predictions.items()}
         return Timeline(anchors, predictions, {**self.gone, old: new})
@@ -158,8 +158,8 @@ class Timeline:
         """Undoes an edit. Returns the earlier timeline `before`, updated with later predictions that are still valid.
 
         For each frame, there may be an earlier and a later prediction. If only one prediction is up to date, that prediction
-        is used. If both predictions are up to date, the one with more passes is used. If both predictions are stale, the
-        earlier one is used.
+        is used. If both predictions are up to date, the prediction with more passes is used. If both predictions are stale,
+        the earlier prediction is used.
         """
         predictions = {}
         for t in (before.predictions.keys() | self.predictions.keys()) - before.anchors.keys():

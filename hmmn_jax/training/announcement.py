@@ -10,7 +10,7 @@ from hmmn_jax.training.train_state import TrainState
 
 
 def describe(state: TrainState, origin: str, parallel: Parallel, total_steps: int) -> str:
-    """Returns a few lines about the run: its starting point, parameters of each module, batch, devices and memory."""
+    """Returns a description of the run: initial state, number of parameters of each module, batch, devices and memory."""
     modules: dict[str, int] = {}
     for path, leaf in jax.tree.leaves_with_path(state.params):
         name = "/".join(key.key for key in path[:2])

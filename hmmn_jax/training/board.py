@@ -17,10 +17,10 @@ _LARGEST_UPLOAD = 8 << 20  # maximum size of an event file in a bucket; each upl
 
 
 class Board:
-    """Writes events to a new file in a local folder, or to several in a bucket. Methods raise DataError if writing fails."""
+    """Writes events to a new local file, or to several new files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens an event file. TensorBoard then hides entries of older files from step `purge_step` onwards."""
+        """Opens an event file. In older files, TensorBoard then hides the entries from step `purge_step` onwards."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder
@@ -41,7 +41,10 @@ class Board:
         self._write(step, summary=image(name, rgb, dataformats="HWC"))
 
     def flush(self) -> None:
-        """If the folder is in a bucket, uploads new entries now. Without a flush, entries are uploaded within 30 seconds."""
+        """If the folder is in a bucket, uploads new entries now.
+
+        Without a flush, entries are uploaded when an entry is written, but at most every 30 seconds.
+        """
         self._uploads.flush()
 
     def close(self) -> None:

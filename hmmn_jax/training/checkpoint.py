@@ -2,8 +2,8 @@
 
 Checkpoints are written atomically in the background. The latest and the best checkpoints are kept. Each checkpoint is a folder
 `WORKDIR/checkpoints/STEP`. `hmmn_jax.load_checkpoint(WORKDIR)` reads the subfolder `variables` of a checkpoint. The subfolder
-`training` contains the rest of the state. Checkpoints are written from a copy on the host, so they do not depend on the number
-of devices or processes.
+`training` contains all other arrays of the state. Checkpoints are written from a copy on the host, so checkpoints do not depend
+on the number of devices or processes.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class Checkpoints:
                 raise
 
     def save(self, state: TrainState, scores: dict[str, float] | None = None) -> bool:
-        """Copies a state to the host and writes it in the background.
+        """Copies a state to the host and writes the copy in the background.
 
         Args:
           state: the state on the devices.
@@ -122,7 +122,10 @@ class Checkpoints:
                 record_step(self.workdir, step, scores)
 
     def wait(self) -> None:
-        """Waits for pending writes, then deletes the checkpoints that are not kept. Raises CheckpointError on failure."""
+        """Waits for pending writes, then deletes all checkpoints except the latest and the best.
+
+        Raises CheckpointError on failure.
+        """
         if self._writing is None:
             return
         (step, scores), self._writing = self._writing, None
@@ -149,7 +152,7 @@ class Checkpoints:
             return
         for path in (self.workdir / RECORDS).glob("[0-9]*.json"):
             if not re.fullmatch("0|[1-9][0-9]{0,19}", path.stem):
-                continue  # not a file of this program
+                continue  # not a record that this program wrote
             step = int(path.stem)
             whole, folder = step_record(self.workdir, step).about is not None, self.folder / str(step)
             if folder.is_dir() and is_finalized(folder):
@@ -244,13 +247,13 @@ def _remove_empty(folder: Path) -> None:
 def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
     """Reads the latest readable checkpoint of a workdir as NumPy arrays. Returns None if the workdir has no checkpoint.
 
-    Later checkpoints that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not record are
-    ignored. With several processes, the first process chooses the step. No checkpoint is moved until all other processes have
-    read this step.
+    Checkpoints of later steps that cannot be read are moved to `WORKDIR/damaged` with a warning. Folders that the run did not
+    record are ignored. With several processes, the first process chooses the step. No checkpoint is moved until all other
+    processes have read the checkpoint of this step.
 
     Args:
       workdir: absolute path of the workdir.
-      like: a state with the same structure, shapes and dtypes.
+      like: a state with the structure, shapes and dtypes of the saved state.
 
     Raises:
       CheckpointError: there are checkpoints, but the first process can read none of them, or another process cannot read the
@@ -313,7 +316,7 @@ def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    """Returns the parts of a state that `ema_variables` does not contain."""
+    """Returns the fields of a state that `ema_variables` does not contain."""
     rest = {"step": state.step, "opt_state": state.opt_state}
     return rest if state.ema is None else rest | {"params": state.params}
 

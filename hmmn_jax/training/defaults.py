@@ -19,13 +19,13 @@ def base() -> ConfigDict:
     config.seed = 0  # seed for the initial variables and the dropout of fine memories
     config.samples = 2_000_000
     config.batch = 4  # clips per step, on all devices together
-    config.micro_batches = 1  # number of equal parts in which a device processes its clips, one after the other
+    config.micro_batches = 1  # number of equal parts into which a device splits its clips, processed one after the other
     config.parallel = ""  # "pmap" or "jit"; "" means pmap for one process and jit for several
     config.devices = 0  # number of devices in all processes together; 0 means all devices
     # Numbers of objects for which a step is compiled. Each device uses the smallest number that is enough for its clips. The
     # empty tuple means that a step is compiled only for max_objects.
     config.slots = ()
-    config.deterministic = False  # whether GPUs add in a fixed order; runs are then bit-identical, but slower
+    config.deterministic = False  # whether GPUs sum in a fixed order; runs are then bit-identical, but slower
 
     # The fields b1, b2 and eps can also be set. The field `parts` scales the learning rate of parts of the network, for example
     # {"backbone": 0.1, "decoder": 0.0}.
@@ -52,7 +52,7 @@ def base() -> ConfigDict:
     config.resume = ""  # workdir of another run; training continues from the last step and optimizer state of that run
 
     config.log_every = 400  # number of samples between two lines of metrics
-    config.stop_above = 20.0  # training stops if the mean loss over `log_every` samples exceeds this value
+    config.stop_above = 20.0  # training stops with an error if the mean loss over `log_every` samples exceeds this value
     config.checkpoint = ConfigDict({"every": 8000, "keep": 3, "keep_best": 1})
     config.validation = validation()
     config.profile = ""  # first and last step to profile, as START:STOP
@@ -60,14 +60,14 @@ def base() -> ConfigDict:
 
 
 def validation() -> ConfigDict:
-    """Returns the settings of validation during training. Validation computes J&F on a benchmark or your own videos."""
+    """Returns the settings of validation during training. Validation computes J&F on a benchmark or on your own videos."""
     config = ConfigDict()
     config.data = ""  # root folder of the videos; "" means no validation
     config.every = 40_000  # number of samples between two validations
     config.protocol = "davis"  # "davis" or "custom"; "custom" uses all folders and video files, and scores annotated frames
     config.year = "2017"
     config.split = "val"
-    config.resolution = ""  # "" means 480p, or the only resolution that exists
+    config.resolution = ""  # "" means 480p or, if the data has only one resolution, this resolution
     config.annotations = "Annotations"
     config.sequences = ()  # names of the sequences to use; () means all sequences
     config.late_objects = False  # for the protocol "custom", whether masks of later frames add new objects
@@ -112,7 +112,7 @@ def clips() -> ConfigDict:
             "donor_share": (0.01, 0.5),
             "size": (0.2, 0.6),  # longer side of the pasted object, relative to the output's shorter side
             "zoom_limit": 2.0,
-            "moving": False,  # whether objects from a video move as in that video
+            "moving": False,  # whether a pasted object from a video keeps its motion in that video
             "twins": 0.0,  # probability that the first object is pasted a second time, at another position
             "drift": 0.1,  # maximum motion between frames, as a fraction of the output's sides
             "affine": affine(30.0, 10.0, 0.1),

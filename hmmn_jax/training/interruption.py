@@ -26,7 +26,7 @@ class Interruption:
             signal.signal(signal.SIGTERM, self._before)
 
     def is_asked(self) -> bool:
-        """Returns whether this process has received SIGTERM, or knows that another process has received it."""
+        """Returns whether this process has received SIGTERM or was informed that another process has received SIGTERM."""
         return self._asked or peers.terminated()
 
     def reached(self, step: int) -> bool:

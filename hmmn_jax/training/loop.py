@@ -88,8 +88,9 @@ def train_and_evaluate(
       validation: annotated videos for validation, as returned by `find_validation`. Without videos, there is no validation.
       logged: a dict from names to schedules of data settings; the current values are written with the metrics.
       loss: loss of each frame; the default is cross-entropy.
-      optimizer: a function that makes the optimizer from the learning rate schedule. It overrides `config.optimizer`. A resumed
-        run needs the same loss and optimizer. A different optimizer is detected only if the structure of its state differs.
+      optimizer: a function that makes the optimizer from the learning rate schedule, instead of `config.optimizer`. A resumed
+        run needs the same loss and optimizer. A different optimizer is detected only if the structure of the optimizer state
+        differs.
       hooks: hooks to call during the run.
       takeover: whether to take over the workdir from a process that may still be running.
 
@@ -150,7 +151,10 @@ def train_and_evaluate(
         stack.enter_context(monitor)
 
         def judged(step: int) -> bool:
-            """Validates the state after a step whose checkpoint is saved. Returns whether the validation was interrupted."""
+            """Validates the state after a step, and adds the scores to the checkpoint of this step.
+
+            Returns whether the validation was interrupted.
+            """
             nonlocal scores
             found = judge(state, step, model, validation, config.validation, writer, interruption.is_asked)
             if found is None:
@@ -238,7 +242,7 @@ def model_config(config: ConfigDict) -> HMMNConfig:
 def make_optimization(
     config: ConfigDict, total: int, maker: OptimizerMaker | None = None
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """Returns the learning rate schedule and the optimizer. If `maker` is given, it makes the optimizer."""
+    """Returns the learning rate schedule and the optimizer. `maker`, if given, makes the optimizer."""
     rate = config.learning_rate
     learning_rate = learning_rate_schedule(
         rate.schedule,

@@ -31,7 +31,7 @@ class Monitor:
     """
 
     def __init__(self, writer: Writer, first: int, total: int, batch: int, every: int, stop_above: float | int):
-        """Starts the clock.
+        """Starts the timer and shows the progress bar.
 
         Args:
           writer: the writer of the metrics. If training diverges at a step, the batch of this step is saved in the writer's
@@ -80,7 +80,7 @@ class Monitor:
             self._take(*before)
 
     def flush(self) -> None:
-        """Checks the last step. Raises DivergedError if training has diverged."""
+        """Checks the metrics of the last step. Raises DivergedError if training has diverged."""
         before, self._pending = self._pending, None
         if before is not None:
             self._take(*before)

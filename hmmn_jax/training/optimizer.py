@@ -31,19 +31,20 @@ def make_optimizer(
       name: one of `OPTIMIZERS`.
       learning_rate: a schedule, or a constant.
       clip_norm: maximum global norm of the gradients. Larger gradients are scaled down to this norm. 0 means no clipping.
-      weight_decay: decoupled weight decay for "adamw". Only kernels decay, not biases or normalisation layers.
+      weight_decay: decoupled weight decay for "adamw". Biases and normalisation layers have no weight decay.
       b1: decay of the mean of gradients.
       b2: decay of the mean of squared gradients.
       eps: number that is added to the square root of the mean of squared gradients.
       parts: a dict from parts of the network to factors by which their learning rate and weight decay are multiplied. Factor 0
-        freezes a part: it is excluded from the gradient norm and has no optimizer state. A part is one or more consecutive
-        names in the path of a parameter, such as "backbone" (in both encoders), "query_encoder/backbone", "backbone/conv_mask",
-        "key_s16" or "decoder". If several parts match a parameter, the part that ends deepest in the path applies. If several
-        parts end at the same depth, the longest part applies. Parameters without a match have the factor 1.
+        freezes a part: the part is excluded from the gradient norm and has no optimizer state. A part is one or more
+        consecutive names in the path of a parameter, such as "backbone" (in both encoders), "query_encoder/backbone",
+        "backbone/conv_mask", "key_s16" or "decoder". If several parts match a parameter, the part that ends deepest in the path
+        applies. If several parts end at the same depth, the longest part applies. Parameters without a match have the factor
+        1.
 
     Raises:
-      ConfigError: the name is unknown, or the weight decay has no effect. When the optimizer state is created, ConfigError is
-        also raised if a part matches no parameter or if all parameters are frozen.
+      ConfigError: the name is unknown, a number is negative, or `weight_decay` is set for "adam". When the optimizer
+        state is created, ConfigError is also raised if a part matches no parameter or if all parameters are frozen.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")

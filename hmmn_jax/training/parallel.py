@@ -22,7 +22,7 @@ def some_devices(count: int) -> list[jax.Device]:
     """Returns the first devices of each process, `count` in total, or all devices if `count` is 0.
 
     Raises:
-      ConfigError: there are fewer than `count` devices, or `count` is not a multiple of the number of processes.
+      ConfigError: a process has too few devices, or `count` is not a multiple of the number of processes.
     """
     if not count:
         return jax.devices()
@@ -65,13 +65,13 @@ class Parallel:
         self.local_batch_size = batch_size // jax.process_count()
         mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=self.devices)
         self.batch_sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-        if kind == "pmap":  # in pmap, each process lists only its own devices
+        if kind == "pmap":  # with pmap, each process lists only its own devices
             self.local = [device for device in self.devices if device.process_index == jax.process_index()]
             mesh = Mesh(np.array(self.local), (AXIS,), axis_types=(AxisType.Auto,))
         self.state_sharding = NamedSharding(mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
-        """Copies arrays to all devices. The arrays must be the same in every process. They stay valid."""
+        """Copies arrays to all devices. The arrays must be the same in every process. The given arrays stay valid."""
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.state_sharding, np.array(x)), tree)
 
     def shard(self, batch: Batch) -> Batch:

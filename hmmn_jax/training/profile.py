@@ -10,7 +10,10 @@ from hmmn_jax.io.uploads import UploadedFolder
 
 
 class Profile:
-    """Traces some steps to a folder, local or in a bucket. The context manager ends a running trace on exit."""
+    """Traces the steps between `start` and `stop` to a folder, local or in a bucket.
+
+    The context manager ends a running trace on exit.
+    """
 
     def __init__(self, folder: AnyPath):
         self.folder = folder
@@ -30,5 +33,5 @@ class Profile:
         self._running.callback(jax.profiler.stop_trace)
 
     def stop(self) -> None:
-        """Stops a running trace and writes it. Raises DataError if the upload fails."""
+        """Stops a running trace and writes the trace. Raises DataError if the upload fails."""
         self._running.close()

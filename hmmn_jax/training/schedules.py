@@ -47,12 +47,13 @@ def learning_rate_schedule(
     Steps are numbered from 0.
 
     Args:
-      name: "constant", "poly", "step" or "cosine". The schedule "poly" is (1 - progress)^power. The schedule "step" multiplies
-        the learning rate by `factor` at each of `boundaries`.
+      name: "constant", "poly", "step" or "cosine". The schedule "poly" decreases the learning rate in proportion to
+        (1 - progress)^power, where progress is the fraction of the steps after the warm-up that are completed. The schedule
+        "step" multiplies the learning rate by `factor` at each of `boundaries`.
       peak: the learning rate after the warm-up.
       total_steps: number of steps in the whole run, including the warm-up.
       warmup_steps: number of warm-up steps. In step i of the warm-up, the learning rate is (i + 1) / (warmup_steps + 1)
-        times `peak`, so it is never 0.
+        times `peak`, so the learning rate is never 0.
       power: exponent of "poly".
       boundaries: for "step", the ascending fractions of `total_steps` at which the learning rate changes.
       factor: for "step", the factor applied at each boundary.

@@ -1,4 +1,4 @@
-"""Rules for the fields of a training config. The rules are checked before anything is written."""
+"""Rules for the fields of a training config. A run checks these rules before it writes any file."""
 
 import functools
 import math
@@ -16,7 +16,7 @@ from hmmn_jax.training.optimizer import OPTIMIZERS
 from hmmn_jax.training.parallel import KINDS
 from hmmn_jax.training.schedules import SCHEDULES
 
-_HUGE = 2**31  # upper bound of all counts
+_HUGE = 2**31  # default upper bound of integer fields
 
 PATHS = ("init", "resume", "validation.data", "data.data_dir")  # these paths can be local or in a bucket
 
@@ -196,7 +196,7 @@ def require_settings(config: ConfigDict) -> None:
 
 
 def _fields(config: Any, rules: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Rule]]:
-    """Yields the name, value and rule of each field. Raises ConfigError if a field is missing or unknown.
+    """Yields the name, value and rule of each field. Raises ConfigError for a missing field or an unknown optimizer field.
 
     In `rules`, "?" before a name marks an optional field, and "*" matches any name.
     """

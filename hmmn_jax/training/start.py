@@ -134,7 +134,7 @@ def _read_variables(path: str, model: HMMNConfig, seed: int) -> tuple[dict[str, 
     if is_checkpoint_file(find_checkpoint(path)):
         tensors = read_torch_file(find_checkpoint(path))
         if kind := recognise(tensors):
-            return from_pretrained(tensors, model, seed, path), f"both backbones of the {kind.name}"
+            return from_pretrained(tensors, model, seed, path), f"both backbones from the {kind.name} weights"
     variables, found = load_checkpoint(path)
     _require_same_model(path, found, model)
     return variables, "variables of"

@@ -35,5 +35,5 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def ema_variables(self) -> dict[str, Any]:
-        """The variables for validation and `load_checkpoint`. If there is a moving average, it replaces `params`."""
+        """The variables for validation and `load_checkpoint`. A moving average, if present, replaces `params`."""
         return {"params": self.params if self.ema is None else self.ema, **self.constants}

@@ -25,7 +25,7 @@ from hmmn_jax.io.stage import Stage
 from hmmn_jax.metrics.davis import ScoredFrame, SequenceScores, statistics
 from hmmn_jax.model import HMMNConfig
 
-SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # rows, columns, and size of a cell
+SHEET_SEQUENCES, SHEET_FRAMES, SHEET_SIZE = 8, 4, (180, 320)  # number of rows, number of columns, and (height, width) of a cell
 
 
 class Validation(NamedTuple):
@@ -74,9 +74,9 @@ def make_segmenters(variables: dict[str, Any], model: HMMNConfig, mem_every: int
 def validate(
     segmenters: Sequence[Segmenter], plans: Sequence[Plan], size: int = 0, stop: Callable[[], bool] = lambda: False
 ) -> Validation | None:
-    """Segments videos and scores them.
+    """Segments videos and scores the predicted masks.
 
-    With several processes, each process segments part of the videos, and all processes return the same scores.
+    With several processes, each process segments different videos, and all processes return the same scores.
 
     Args:
       segmenters: segmenters with the variables to validate. The i-th segmenter is on the i-th device of this process. Each idle
@@ -129,7 +129,10 @@ class _Stopped(Exception):
 
 
 def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]) -> tuple[SequenceScores, np.ndarray]:
-    """Segments one video, and returns its scores and a picture of some frames with predictions. Raises _Stopped."""
+    """Segments one video. Returns its scores and a picture of `SHEET_FRAMES` predictions.
+
+    Raises _Stopped if `stop` returns True.
+    """
     clip = plan.clip
 
     def frames() -> Iterator[np.ndarray]:
@@ -159,5 +162,5 @@ def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]
 
 
 def _as_ids(given: Given, size: tuple[int, int]) -> np.ndarray:
-    """Converts a given mask of any kind to an array of ids."""
+    """Converts a given mask, an array of ids or masks by id, to an array of ids."""
     return flatten(given, size) if isinstance(given, Mapping) else given

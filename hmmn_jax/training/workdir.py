@@ -52,7 +52,8 @@ def is_begun(workdir: AnyPath) -> bool:
 def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guard | None]:
     """Creates a workdir and locks it for this run.
 
-    With several processes, only the first process creates and locks the workdir. In the others, the context is None.
+    With several processes, only the first process creates and locks the workdir. In all other processes, the context
+    manager yields None.
 
     Args:
       workdir: workdir of the run.

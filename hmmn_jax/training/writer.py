@@ -31,14 +31,15 @@ if importlib.util.find_spec("tensorboardX") is None:
 class Writer:
     """Writes `metrics.jsonl`, `tensorboard/` and `pictures/` to a workdir and calls hooks, in the first process only.
 
-    A writer is a context manager. Its methods raise DataError if writing fails. If the workdir is in a bucket, metrics are
-    uploaded every 30 seconds and by `flush`.
+    A writer is a context manager. Its methods raise DataError if writing fails. If the workdir is in a bucket, `flush` uploads
+    the metrics. Writing a line of metrics also uploads the metrics, but at most every 30 seconds.
     """
 
     def __init__(self, workdir: AnyPath, first_step: int, hooks: Sequence[Hook] = ()):
-        """Opens the files. Deletes entries for steps after `first_step`, because a resumed run repeats these steps.
+        """Opens the metrics file and a TensorBoard file.
 
-        Lines of `metrics.jsonl` that do not have the format of this program are kept.
+        Deletes the lines of steps after `first_step` from `metrics.jsonl`, because a resumed run repeats these steps. Lines
+        that do not have the format of this program are kept.
         """
         self.workdir, self._hooks, self._active = workdir, hooks, jax.process_index() == 0
         if self._active:

@@ -1,6 +1,6 @@
 """Tests `benchmarks/accelerator.py`.
 
-Time limits are tested with stub steps. The real steps are run with tiny models (`--quick`).
+Stub steps are used to test the time limits. The real steps run with tiny models (`--quick`).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Tests the simulated annotator with a stub segmenter, and its tables with hand-written rows."""
+"""Tests the simulated annotator with a stub segmenter, and the tables of its results with hand-written rows."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ FRAMES, TRUTH = discs(6, objects=2)
 
 
 def row_of(*rounds, forward=None):
-    """Returns a row for one object with F = J. Each round is a pair of the annotated frames and the J of every frame."""
+    """Returns a row of results for one object, with F = J. A round is a pair: the annotated frames, and J of every frame."""
     found = [{"annotated": a, "j": [[x] for x in j], "f": [[x] for x in j], "confidence": [[x] for x in j]} for a, j in rounds]
     row = {"sequence": "pond", "size": 0, "policy": "worst", "seed": 0, "rounds": found}
     return row if forward is None else row | {"forward": [{"j": [[x] for x in j], "f": [[x] for x in j]} for j in forward]}
@@ -65,7 +65,7 @@ def test_the_worst_frame_is_given_until_the_rounds_are_over():
 
 
 def test_forwards_only_is_a_restart_at_each_correction():
-    """Scores of frames before a correction do not change. From frame 3, J equals that of a session that starts there."""
+    """Scores of frames before a correction do not change. From frame 3 on, J equals J of a session that starts at frame 3."""
     found = list(annotator.play_forward(Stub(), list(FRAMES), list(TRUTH), [0, 3]))
     alone = next(annotator.play(Stub(), list(FRAMES[3:]), list(TRUTH[3:]), 0, annotator.worst))
     np.testing.assert_array_equal(found[1]["j"][:3], found[0]["j"][:3])
@@ -82,7 +82,7 @@ def test_the_command_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(annotator, "DEMO_CLIP", root)
     monkeypatch.setattr(annotator, "load_checkpoint", lambda name: ())
     monkeypatch.setattr(annotator, "Segmenter", lambda **_: made.append(1) or Stub())
-    monkeypatch.setattr(annotator_tables, "FALL", -1)  # lists every round as a decrease of J&F, so a picture is saved
+    monkeypatch.setattr(annotator_tables, "FALL", -1)  # treats every round as a decrease of J&F, so a picture is saved
     command = ["annotator.py", "--out", str(tmp_path / "out"), "--rounds", "1", "--size", "32"]
     for more, count in (([], 1), (["--data", str(root), "pond", "--policies", "worst", "random"], 2 * 6)):
         monkeypatch.setattr(sys, "argv", [*command, *more])

@@ -47,7 +47,7 @@ def test_each_benchmark_explains_itself(tmp_path, tensorflow):
         (code, said), text = found[str(path)], path.read_text(encoding="utf-8")
         if "\ndef main(" not in text:  # a module that other benchmarks import
             assert code is None, (path.stem, code)
-        elif "app.run(main)" in text:  # after --help, absl exits with 1
+        elif "app.run(main)" in text:  # absl exits with code 1 after --help
             assert code == 1 and "flags:" in said, (path.stem, code, said)
         else:
             assert code == 0 and said.startswith("usage: "), (path.stem, code, said)

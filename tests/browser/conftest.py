@@ -34,7 +34,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium):
-    """Yields a function that opens a URL and returns a `Driver` of the new page; `scale` is the device pixel ratio."""
+    """Yields a function that opens a URL and returns a `Driver` of the new page. `scale` is the device pixel ratio."""
     complaints, contexts = [], []
 
     def watch(page, host):

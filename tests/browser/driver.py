@@ -51,7 +51,7 @@ class Driver:
         self.wait("t => app.model.current === t && app.view.shown?.t === t", t)
 
     def states(self):
-        """Returns a string of the first letters of the frames' states: annotated, final, provisional, stale or missing."""
+        """Returns a string with one letter for the state of each frame: annotated, final, provisional, stale or missing."""
         return "".join(entry["state"][0] for entry in self.timeline()["frames"])
 
     def timeline(self):
@@ -103,7 +103,7 @@ class Driver:
         return place, ((place[0] - left - x) / scale, (place[1] - top - y) / scale)
 
     def stroke(self, *points, button="left", lift=True):
-        """Draws from point to point with the mouse. Returns the frame points at the rounded mouse positions."""
+        """Draws a stroke through the points with the mouse. Returns the frame points at the rounded mouse positions."""
         places, exact = zip(*(self.place(point) for point in points), strict=True)
         self.page.mouse.move(*places[0])
         self.page.mouse.down(button=button)
@@ -118,7 +118,7 @@ class Driver:
         return self.stroke(point)
 
     def run(self, key):
-        """Starts a job by pressing its key, and waits until the job ends."""
+        """Presses the key that starts a job, and waits until the job ends."""
         before = self.page.evaluate("app.model.job.id ?? 0")
         self.press(key)
         self.wait("before => (app.model.job.id ?? 0) > before && !app.model.running", before)

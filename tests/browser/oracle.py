@@ -52,7 +52,7 @@ def paint_stroke(mask, points, size, value, locked=()):
 
 
 def set_pixel(mask, x, y, value, locked=()):
-    """Sets a pixel if it is inside the mask and its id is not locked."""
+    """Sets a pixel to `value` if the pixel is inside the mask and its current id is not locked."""
     if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x] not in locked:
         mask[y, x] = value
 

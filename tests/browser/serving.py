@@ -31,7 +31,7 @@ class PatientStub(Stub):
         self._allowed = threading.Semaphore(10**6)
 
     def only(self, count):
-        """Allows `count` more frames."""
+        """Allows only `count` more frames."""
         self._allowed = threading.Semaphore(count)
 
     def step(self, *args, **options):

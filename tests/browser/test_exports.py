@@ -28,7 +28,7 @@ def download(tab, kind):
 
 
 def pictures(path):
-    """Returns the PNG images in a ZIP archive, by name without suffix, sorted by name."""
+    """Returns a dict from names without suffix to the PNG images of a ZIP archive, sorted by name."""
     with zipfile.ZipFile(path) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".png"))
         return {name.removesuffix(".png"): Image.open(io.BytesIO(archive.read(name))) for name in names}

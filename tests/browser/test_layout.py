@@ -109,7 +109,7 @@ def test_the_keyboard_alone(open_film):
     keys.press("ArrowRight")
     tab.page.evaluate("document.getElementById('tools').firstChild.focus()")
     keys.press("ArrowDown")
-    assert tab.model("tool") == "fill"  # follows the polygon tool in the toolbar
+    assert tab.model("tool") == "fill"  # in the toolbar, the fill tool is next to the polygon tool
     keys.press("s")
     tab.page.wait_for_selector("#exporting[open]")
     keys.press("Escape")
@@ -161,7 +161,7 @@ def test_timeline(open_film):
     bottom = int(box["y"]) + 20 + 46 + 16  # the bottom of the row of object 1
     red = (picture[..., 0] > picture[..., 1] + 60) & (picture[..., 0] > picture[..., 2] + 60)
     rows = [red[bottom - 16 : bottom, int(box["x"] + (t + 0.5) * step)].sum() for t in range(8)]
-    assert rows[4] == 12 and rows[0] == rows[7] == 0  # full height if annotated, empty if missing
+    assert rows[4] == 12 and rows[0] == rows[7] == 0  # annotated: full height; missing: no bar
     assert all(0 < rows[t] <= 12 for t in (2, 3, 5, 6))  # for computed frames, the height is the confidence
 
 

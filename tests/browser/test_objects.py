@@ -50,7 +50,10 @@ def test_delete_merge_and_undo(open_film):
 
 
 def test_two_edits_at_once(open_film):
-    """The second button is clicked before the server has responded. The page sends the two edits one after the other."""
+    """Clicks a second button before the server has responded to the first click.
+
+    The page sends the two edits one after the other.
+    """
     tab = open_film()
     tab.stroke((10, 10), (30, 10))
     tab.saved()
@@ -109,9 +112,9 @@ def test_a_computed_mask_is_accepted(open_film):
 
 
 def test_two_tabs(serve, visit):
-    """A change in one tab appears in the other.
+    """A change in one tab appears in the other tab.
 
-    If a stroke is based on an outdated mask, the server rejects it, and the page asks which mask to keep.
+    If a stroke is based on an outdated mask, the server rejects the stroke, and the user chooses which mask to keep.
     """
     url = serve()
     one = visit(url)
@@ -122,13 +125,13 @@ def test_two_tabs(serve, visit):
     np.testing.assert_array_equal(two.own_mask(0), one.mask(0))
 
     for answer in ("theirs", "mine"):
-        two.page.evaluate("app.masks.announced = () => {}")  # the second tab ignores changes by the first
+        two.page.evaluate("app.masks.announced = () => {}")  # the second tab ignores changes by the first tab
         one.stroke((40, 40 if answer == "mine" else 30))
         one.saved()
         others = one.mask(0)
         two.stroke((5, 40 if answer == "mine" else 45))
         two.page.wait_for_selector("#question[open]")
-        np.testing.assert_array_equal(one.mask(0), others)  # nothing was merged silently
+        np.testing.assert_array_equal(one.mask(0), others)  # the server did not merge the two strokes
         assert "changed elsewhere" in two.page.text_content("#question")
         two.page.click(f"#question button[value={answer}]")
         two.saved()

@@ -5,7 +5,7 @@ import pytest
 
 from tests.browser import oracle
 
-PATH = [(12, 9), (40, 30), (41.5, 12.25), (-6, 20)]  # the last point is outside of the frame
+PATH = [(12, 9), (40, 30), (41.5, 12.25), (-6, 20)]  # the last point is outside the frame
 
 
 @pytest.mark.parametrize("ratio", [1, 2])
@@ -24,7 +24,7 @@ def test_a_stroke_gives_the_expected_ids(open_film, zoom, ratio):
 
 @pytest.mark.parametrize("shape", [{"height": 81, "width": 45}, {"height": 33, "width": 57}, {"count": 1}], ids=str)
 def test_videos_of_other_shapes(open_film, shape):
-    """Tests a portrait video, a video with odd sizes, and a video with one frame."""
+    """Tests a portrait video, a video whose height and width are odd numbers, and a video with one frame."""
     tab = open_film(shape=shape)
     exact = tab.stroke((3, 4), (20, 25))
     tab.saved()
@@ -38,7 +38,7 @@ def test_videos_of_other_shapes(open_film, shape):
 
 
 def test_undo_restores_the_bytes(open_film):
-    """Undo also works after visiting another frame. After all strokes are undone, the frame has no mask, as at the start."""
+    """Undo also works after another frame was shown. The frame has no mask after all strokes are undone."""
     tab = open_film()
     tab.page.evaluate("app.model.set({ size: 9 })")
     states = []
@@ -78,7 +78,10 @@ def test_the_right_button_erases(open_film):
 
 @pytest.mark.parametrize("change", ["tool", "frame", "object"])
 def test_a_change_during_a_stroke_ends_it(open_film, change):
-    """The part that was painted before the change is kept. Further mouse movements do not paint."""
+    """The page saves the part of the stroke that was drawn before the tool, the frame or the object changed.
+
+    Further mouse movements do not paint.
+    """
     tab = open_film()
     tab.page.evaluate("app.objects.add()")
     tab.wait("app.model.object === 2")
@@ -95,7 +98,7 @@ def test_a_change_during_a_stroke_ends_it(open_film, change):
 
 
 def test_polygon_and_fill(open_film):
-    """Draws a polygon, and closes it with a click on its first corner. Then fills the background around the polygon."""
+    """Draws a polygon, closes it with a click on its first corner, and fills the background around it."""
     tab = open_film()
     tab.press("l")
     corners = [(5, 5), (40, 8), (50, 40), (10, 30)]

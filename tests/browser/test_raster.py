@@ -1,4 +1,4 @@
-"""Compares the integer code for painting in the page with the slow code in `oracle.py`."""
+"""Compares the page's painting code, which uses integers, with the slow reference code in `oracle.py`."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def page(chromium, tmp_path_factory):
 
 
 def paint(page, kind, mask, value, locked=(), **options):
-    """Returns the mask after painting. Also checks that undo and redo restore both masks exactly."""
+    """Returns the mask after painting. Also checks that undo restores `mask`, and that redo restores the result."""
     given = [kind, mask.ravel().tolist(), mask.shape[1], value, list(locked), options]
     painted, back, again, patch = page.evaluate(PROGRAM, given)
     assert back == mask.ravel().tolist() and again == painted
@@ -162,4 +162,4 @@ def test_old_changes_are_dropped_beyond_the_limit(page):
           return [history.count(0), history.count(1)];
         }"""
     )
-    assert counts == [[3, 0], [2, 0]]  # each change takes 20 bytes, so five fit in 100 bytes
+    assert counts == [[3, 0], [2, 0]]  # each change takes 20 bytes, so five changes fit in 100 bytes

@@ -1,4 +1,7 @@
-"""Tests that masks are computed while the user paints, and that strokes survive reloads and a killed server."""
+"""Tests that masks are computed while the user paints.
+
+Also tests that strokes are not lost if the page is reloaded or the server is killed.
+"""
 
 import re
 import signal
@@ -150,7 +153,8 @@ def test_kill_during_a_job(visit, tmp_path):
         other = visit(url, context=tab.page.context)
         np.testing.assert_array_equal(other.own_mask(0), painted)
         assert re.fullmatch("aff*m+", other.states())
-        # The first tab reconnects. Its masks are from the killed server, so this tab asks which mask to keep.
+        # The first tab reconnects. Its stroke is based on a mask from the killed server, so the user chooses which mask to
+        # keep.
         tab.page.wait_for_selector("#question[open]")
         tab.page.click("#question button[value=mine]")
         tab.saved()

@@ -1,4 +1,4 @@
-"""Writes files like those of `torch.save` from hand-written pickles, and checks how they are read."""
+"""Writes files in the format of `torch.save` from hand-written pickles, and checks how the files are read."""
 
 import builtins
 import pickle
@@ -31,7 +31,7 @@ class Name(str):
 
 
 def dumps(value, protocol=2):
-    """Returns the pickle opcodes of a value, without header and end.
+    """Returns the pickle opcodes of a value, without the PROTO opcode at the start and the STOP opcode at the end.
 
     The value may contain str, int, bool, None, tuple, dict and the three classes above. Bytes are copied as opcodes.
     """
@@ -62,7 +62,7 @@ def tensor(key="0", count=6, offset=0, size=(2, 3), stride=(3, 1), kind="torch.F
 
 
 def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="archive/"):
-    """Writes a ZIP file like that of `torch.save`. The content `top` is either opcodes or a value for `dumps`."""
+    """Writes a ZIP file in the format of `torch.save`. The content `top` is either opcodes or a value for `dumps`."""
     body = b"\x80\x02" + dumps(top) + b"."
     records = {"data/0": VALUES.tobytes(), **(records or {})}
     with zipfile.ZipFile(path, "w", compression) as archive:

@@ -16,7 +16,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 @functools.cache
 def resnet():
-    """Returns tensors of a ResNet, named as in torchvision, with the widths of `SMALL`. `num_batches_tracked` is missing."""
+    """Returns tensors of a ResNet with the names of torchvision and the widths of `SMALL`. `num_batches_tracked` is missing."""
     rng = np.random.default_rng(0)
     shapes = {"conv1.weight": (8, 3, 7, 7), "fc.weight": (10, 64), "fc.bias": (10,)}
     shapes |= {f"bn1.{leaf}": (8,) for leaf in NORM}
@@ -82,7 +82,7 @@ def test_what_is_not_such_a_resnet_is_listed():
     tensors = dict(resnet())
     del tensors["bn1.running_mean"]
     tensors["layer1.0.conv1.weight"] = np.zeros((4, 8, 3, 3), np.float32)
-    tensors["layer3.1.conv1.weight"] = np.zeros((8, 32, 1, 1), np.float32)  # a second block, as in a deeper network
+    tensors["layer3.1.conv1.weight"] = np.zeros((8, 32, 1, 1), np.float32)  # a second block, which only a deeper network has
     with pytest.raises(MismatchError) as caught:
         from_pretrained(tensors, SMALL, source="resnet.pth")
     assert str(caught.value).splitlines() == [

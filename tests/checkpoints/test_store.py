@@ -34,9 +34,9 @@ def test_what_is_saved_is_loaded(saved):
 
 @pytest.mark.parametrize("name", ["OUT", "weights.safetensors"])
 def test_files_of_version_0_1(name):
-    """The files were written by commit 3699c8c.
+    """Loads files that commit 3699c8c wrote.
 
-    At that commit, the sizes of the ResNet were top-level fields of the config, and its layers were in `trunk`.
+    At that commit, the sizes of the ResNet were top-level fields of the config, and the layers were in `trunk`.
     """
     found, config = load_checkpoint(OLDER / name)
     assert config == HMMNConfig(
@@ -77,7 +77,7 @@ def test_the_config_travels_in_the_metadata_of_one_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, saved):
-    """Returns a workdir as older versions wrote it, without records. All values in a checkpoint are its step number."""
+    """Returns a workdir in the older format without records. All values of a checkpoint equal its step number."""
     work = tmp_path_factory.mktemp("run") / "work"
     for step in (2, 10):
         tree = jax.tree.map(lambda x, step=step: np.full_like(x, step), variables())
@@ -95,7 +95,7 @@ def step_of(found):
 
 
 def record(run, **scores):
-    """Writes records of checkpoints as a training run does. `scores` maps steps, such as `step_2`, to J&F."""
+    """Writes records of checkpoints in the format of a training run. `scores` maps steps, such as `step_2`, to J&F."""
     for step, jf in scores.items():
         about = {"scores": None if jf is None else {"jf": jf, "j": 0.5, "f": 0.5}}
         path = run / f"record/checkpoints/{step.removeprefix('step_')}.json"
@@ -151,7 +151,7 @@ def test_steps_that_a_run_did_not_record_do_not_count(tmp_path):
 def test_a_model_of_the_package_by_name(saved, tmp_path, monkeypatch, capsys):
     """An existing path takes precedence over a model name.
 
-    The bundled models themselves are loaded in the tests of the notebook and the wheel.
+    This test loads a small model under the name `lite`. The tests of the notebook and the wheel load the bundled models.
     """
     assert DEFAULT_WEIGHTS in WEIGHTS and all(file.is_file() for file in WEIGHTS.values())
     monkeypatch.setitem(WEIGHTS, "lite", saved)

@@ -51,7 +51,7 @@ def test_a_folder_whose_writing_was_cut_off(tmp_path, saved):
 def test_a_damaged_folder_is_reported_without_tracebacks_of_other_threads(tmp_path, saved, capfd):
     """After an error, TensorStore continues to read, and reports further errors to an event loop that is already closed.
 
-    The filters for these reports stay active, because some reports arrive after the end of the test.
+    The filters that hide these reports stay active, because some reports arrive after the end of the test.
     """
     path = copy(saved, tmp_path)
     largest = max((path / "variables").rglob("*/d/*"), key=lambda file: file.stat().st_size)

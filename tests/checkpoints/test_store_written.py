@@ -1,4 +1,4 @@
-"""Tests writing of checkpoint folders, and checkpoints in buckets."""
+"""Tests how checkpoint folders are written, and how checkpoints in buckets are read and written."""
 
 import errno
 import json

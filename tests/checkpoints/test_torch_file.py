@@ -1,4 +1,4 @@
-"""Tests that checkpoint files are read as PyTorch reads them."""
+"""Tests that tensors in checkpoint files are read with the same values as in PyTorch."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""Settings given as text."""
+"""Tests the parsing of settings that are given as text."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from hmmn_jax.evaluation.settings import check_settings
         ("scales=2.0", (2.0,)),
         ("sequences=bear,camel", ("bear", "camel")),
         ("sequences=bear", ("bear",)),
-        ("resolution=480", "480"),  # text is unchanged
+        ("resolution=480", "480"),  # a field of type str keeps the text
         ("split=a=b", "a=b"),
         ("fps=12.5", 12.5),
         ("fps=25", 25.0),

@@ -65,7 +65,7 @@ def test_gpus_elsewhere():
 
 
 def test_jax_takes_an_empty_list_for_all_devices(monkeypatch):
-    """With None instead of [], JAX would select devices from the environment variables of Slurm."""
+    """With [], JAX uses all local devices. With None, JAX would select devices from the environment variables of Slurm."""
     from jax._src import distributed
 
     monkeypatch.setattr(distributed.clusters.ClusterEnv, "auto_detect_unset_distributed_params", None)

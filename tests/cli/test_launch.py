@@ -1,4 +1,4 @@
-"""Tests the flags of the scripts, and how moved config files are found."""
+"""Tests the flags of the scripts, and that the former paths of config files still work."""
 
 import functools
 import os
@@ -84,10 +84,10 @@ EMITTERS, LEVEL = "--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimiza
     [
         ("0.10.2", False, (), None, WAY_OUT),
         ("0.10.2", True, (), None, f"{WAY_OUT} {EMITTERS} {LEVEL}"),
-        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # the level may affect GPUs and TPUs
+        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # no LEVEL: it may affect GPUs and TPUs
         ("0.10.2", True, ("libtpu",), None, f"{WAY_OUT} {EMITTERS}"),
         ("0.10.2", True, (), f"{WAY_OUT}x {LEVEL}3", f"{WAY_OUT}x {LEVEL}3 {EMITTERS}"),  # flags set by the user are kept
-        ("0.11.0", True, (), None, f"{EMITTERS} {LEVEL}"),  # XLA aborts on unknown flags, so flags vary by release
+        ("0.11.0", True, (), None, f"{EMITTERS} {LEVEL}"),  # XLA aborts on unknown flags, so the flags depend on the release
         ("0.12.0", True, (), None, LEVEL),
         ("0.12.0.dev20270101", False, (), None, ""),
     ],

@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_made(home, capsys):
 
 
 def test_other_choices(home, tmp_path, monkeypatch):
-    keep_programs(None, alone=False)  # by default, several processes use no cache
+    keep_programs(None, alone=False)  # by default, runs with several processes have no cache
     assert jax.config.jax_compilation_cache_dir is None
     with monkeypatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", "chosen")  # JAX itself reads this variable

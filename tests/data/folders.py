@@ -35,7 +35,7 @@ def png(path, mask, palette=True):
 def davis(root, sequences, year="2017", split="train", resolution="480p"):
     """Writes a DAVIS folder.
 
-    `sequences` maps each name to a list with the ids of each frame, or None for a frame without a mask.
+    `sequences` maps each name to a list with one entry per frame: the ids in the mask, or None for a frame without a mask.
     """
     lists = root / "ImageSets" / year / f"{split}.txt"
     lists.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +51,8 @@ def davis(root, sequences, year="2017", split="train", resolution="480p"):
 def youtube_vos(root, videos, split="train", step=5, all_frames=False):
     """Writes a YouTube-VOS folder, in which meta.json lists the frames of each object.
 
-    `videos` maps each name to a list with the ids of each frame, or None for a frame without a mask. Frame numbers are
-    multiples of `step`. With `all_frames`, a second folder contains the frames with all numbers.
+    `videos` maps each name to a list with one entry per frame: the ids in the mask, or None for a frame without a mask. Frame
+    numbers are multiples of `step`. With `all_frames`, a second folder contains a frame for every number.
     """
     meta = {"videos": {}}
     for name, frames in videos.items():

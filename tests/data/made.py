@@ -15,7 +15,7 @@ _TURNS += (Transpose.TRANSPOSE, Transpose.ROTATE_90, Transpose.TRANSVERSE, Trans
 
 
 def jpeg(rgb: np.ndarray, orientation: int = 1) -> bytes:
-    """Encodes an upright image as a rotated camera would store it, with an EXIF orientation."""
+    """Encodes an upright image as a JPEG that is stored rotated or mirrored, with an EXIF orientation."""
     image, exif = Image.fromarray(rgb), Image.Exif()
     if orientation != 1:
         image, exif[ExifTags.Base.Orientation] = image.transpose(_TURNS[orientation - 1]), orientation
@@ -50,7 +50,7 @@ def discs(video: int, frame: int, height: int, width: int, objects: int) -> np.n
 
 
 class MadeSource:
-    """A data source in memory. Its videos show one disc per object, in the colour of the object."""
+    """An in-memory data source. Each video shows one disc per object, in the colour of the object."""
 
     def __init__(self, name="made", videos=4, frames=12, size=(96, 128), objects=2, step=1, empty=(), orientations=(1,)):
         self.name, self.size = name, size

@@ -180,4 +180,4 @@ def test_order_holds_where_records_go_through_buckets(tmp_path, monkeypatch):
     for record in range(60):
         path = root / "JPEGImages/480p" / "ab"[record // 30] / f"{record % 30:05d}.jpg"
         assert source.fetch([record])[0][0] == path.read_bytes()
-    assert len(used) > 50  # records are spread over buckets; TFDS sorts each bucket in memory
+    assert len(used) > 50  # TFDS distributes the records over buckets, and sorts each bucket in memory

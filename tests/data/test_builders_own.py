@@ -61,7 +61,7 @@ def test_own_masks_of_levels_and_with_255(tmp_path):
     (problem,) = report.problems
     assert problem.startswith(f"{root}/Annotations/v/00003.png: ") and "mask_values=threshold" in problem
     assert report.notes.lines() == [
-        f"the value 255 next to other ids is treated as void, not as an object: "
+        f"the value 255 in videos with other ids is treated as void, not as an object: "
         f"16 pixels in 1 of 5 masks (such as {root}/Annotations/v/00004.png)"
     ]
     run(tmp_path, "davis", root, "folder", new_name="ids", fields=["mask_values=ids"])

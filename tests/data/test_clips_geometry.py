@@ -73,7 +73,7 @@ def test_masks_stay_on_their_objects(name):
 
 @pytest.mark.filterwarnings("ignore:.*resized")  # `catch_warnings` is not thread-safe, and clips are made in threads
 def test_masks_a_pixel_off_their_image_are_stretched(source):
-    """The pipeline resizes masks like `hmmn_jax.io.images.fit_mask`, up to rounding to whole pixels."""
+    """The resized masks equal those of `hmmn_jax.io.images.fit_mask`, up to rounding to whole pixels."""
     source.masks = [np.pad(mask, ((0, 1), (0, 0)), mode="edge")[:, :-1] for mask in source.masks]
     fetch = source.fetch
 

@@ -81,7 +81,7 @@ def test_a_sample_is_a_function_of_its_number_alone():
 def test_samples_are_the_same_in_other_processes():
     expected = digests_at_1000()
     code = "from tests.data import test_clips_pipeline; test_clips_pipeline.print_digests_at_1000()"
-    for onednn in "01":  # oneDNN off and on; in this process, the setting depends on earlier tests
+    for onednn in "01":  # oneDNN off and on, because earlier tests may have changed the setting in this process
         environment = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": onednn}
         said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment).stdout
         assert json.loads(said.splitlines()[-1]) == expected
@@ -121,7 +121,7 @@ def test_another_seed_gives_other_clips():
 def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
-    config.min_area = 150  # in many first draws, all objects are too small
+    config.min_area = 150  # in many samples, all objects of the clip that is drawn first are too small
     with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 videos contain at least 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:

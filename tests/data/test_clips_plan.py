@@ -127,11 +127,11 @@ def test_twins_are_one_object_pasted_twice():
     assert (np.all(np.equal(first, third), axis=0) & twins).mean() < 0.05
     np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # samples without twins are unchanged
     count = (alone.frames[twins, 3:] >= 0).sum(axis=1)
-    assert {1, 2, 3} <= set(count)  # without twins, 1, 2 or 3 objects would be pasted
+    assert {1, 2, 3} <= set(count)  # one to three objects would be pasted without twins
 
 
 def test_longer_clips():
-    """Clips of five frames have four independent gaps. A still provides all frames. Shorter videos are skipped."""
+    """Clips of five frames have four independent gaps. A still provides all frames of a clip. Shorter videos are skipped."""
     config = video_config(a=data.source("a", still=True), b=data.source("b", still=False))
     config.frames, config.max_skip = 5, ((0, 2),)
     sources = [MadeSource("a", videos=3, frames=1), MadeSource("b", videos=4, frames=20)]
@@ -169,8 +169,8 @@ def test_donors_from_videos_continue_in_their_video():
     assert (units == units[:, :1]).all()  # all frames of a donor are from one video
     steps = np.diff(moving, axis=1)
     begins = moving[:, 0] - tables.unit_frame[units[:, 0] - 1]
-    assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards, because the video is long enough
-    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # after the last frame, in reverse order
+    assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards if the video is long enough
+    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # backwards after the last frame
 
 
 def test_empty_frames_and_videos_count_as_they_should():

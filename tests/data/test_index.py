@@ -12,7 +12,11 @@ from hmmn_jax.errors import DataError
 
 
 def small_index() -> Index:
-    """Video a has 3 frames. Its object 2 first appears in the second frame. Video b has 2 frames and one mask of 0 and 255."""
+    """Returns an index of two videos.
+
+    Video a has 3 frames. Its object 2 first appears in the second frame. Video b has 2 frames and one mask with the values
+    0 and 255.
+    """
     return Index(
         videos=np.array(["a", "b"]),
         starts=np.array([0, 3, 5]),

@@ -19,7 +19,7 @@ from tests.small import SMALL
 
 
 class Repeating(Segmenter):
-    """Repeats the given masks in all later frames. `given` is a list with a dict from frame index to mask for each run."""
+    """Repeats the given masks in all later frames. For each run, `given` contains a dict from frame index to mask."""
 
     def __init__(self):
         self.given = []
@@ -44,7 +44,10 @@ class Outcome(NamedTuple):
 
 
 def run_evaluate(segmenter=None, fields=None, config=None, **request):
-    """Runs a request like `evaluate.py`. `config` is `custom` by default, and `fields` replaces some of its fields."""
+    """Runs a request with the code of `evaluate.py`, and returns its outcome.
+
+    `config` is `custom` by default. `fields` replaces some of its fields.
+    """
     config = config or custom.get_config()
     config.update(fields or {})
     if "score" not in request:

@@ -1,4 +1,4 @@
-"""Scores sequences by the rules of DAVIS. Several test modules use these functions."""
+"""Scores sequences with the rules of DAVIS. Several test modules use these functions."""
 
 from hmmn_jax.evaluation.clips import Clip, open_sequence
 from hmmn_jax.evaluation.plans import plan_davis

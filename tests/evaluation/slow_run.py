@@ -11,7 +11,7 @@ from tests.evaluation.harness import Repeating, run_evaluate
 
 
 class Slow(Repeating):
-    """Like `Repeating`, but takes 20 ms per frame."""
+    """A `Repeating` segmenter that takes 20 ms per frame."""
 
     def run(self, frames, mask, later=None):
         for result in super().run(frames, mask, later):

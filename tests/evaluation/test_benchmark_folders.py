@@ -33,7 +33,7 @@ def read(benchmark, root):
 
 
 def score(benchmark, root, pred):
-    """Returns the scores and the errors, both by video name."""
+    """Returns two dicts by video name: the scores and the errors."""
     _, plans, reasons = read(benchmark, root)
     scores, failures = score_folder(pred, plans)
     return {s.name: s for s in scores}, reasons | failures
@@ -143,13 +143,16 @@ def first_of(task):
 
 
 def test_what_is_given(tmp_path):
-    """In LVOS and SA-V, the first mask of each object is given. In other benchmarks, the mask of the first frame is given."""
+    """In LVOS and SA-V, the segmenter receives the first mask of each object.
+
+    In MOSE and VOST, the segmenter receives only the mask of the first frame.
+    """
     for name, write in trees.LAYOUTS.items():
         write(tmp_path / name)
     walk = first_of(read("lvos_val", tmp_path / "lvos_val")[0])["walk"]
     given = walk.read_given(*walk.size)
     assert {t: np.unique(ids).tolist() for t, ids in given.items()} == {0: [0, 3, 4], 2: [0, 9]}
-    assert len(walk.sources) == 8 + 2  # 8 frames and 2 given masks; the result depends on no other files
+    assert len(walk.sources) == 8 + 2  # the result depends on 8 frames and 2 given masks
     crowd = first_of(read("mose2_val", tmp_path / "mose2_val")[0])["crowd"]
     assert {t: np.unique(ids).tolist() for t, ids in crowd.read_given(*crowd.size).items()} == {0: [0, 2, 7, 255]}
     crowd = first_of(read("mose1_val", tmp_path / "mose1_val")[0])["crowd"]
@@ -233,7 +236,7 @@ def test_wrong_results_of_mose2(tmp_path, harm, said):
 def test_wrong_results_of_others(tmp_path):
     trees.mose(tmp_path / "mose")
     shutil.copytree(tmp_path / "mose/Annotations", tmp_path / "pred")
-    _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # MOSE v1: 255 is an error in results
+    _, wrong = score("mose1_val", tmp_path / "mose", tmp_path / "pred")  # 255 is an invalid id in results of MOSE v1
     assert "crowd/00001.png: the mask contains the id 255, but the first annotation has only ids up to 7" in wrong["crowd"]
     trees.sav(tmp_path / "sav")
     shutil.copytree(tmp_path / "sav/Annotations_6fps", tmp_path / "objects")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 class Keeping(Repeating):
-    """Like `Repeating`, but returns the list of ids as uint16."""
+    """A `Repeating` segmenter that returns the list of ids as uint16."""
 
     def run(self, frames, mask, later=None):
         for result in super().run(frames, mask, later):
@@ -28,7 +28,7 @@ class Keeping(Repeating):
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """Writes a small data folder in each layout. Returns their parent folder."""
+    """Writes a small data folder in each layout. Returns the parent folder."""
     root = tmp_path_factory.mktemp("trees")
     for name, write in trees.LAYOUTS.items():
         write(root / name)
@@ -73,7 +73,10 @@ def test_no_archive_of_a_single_video_of_mose2(roots, tmp_path):
 
 
 def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
-    """In `crowd`, object 2 is hidden on frames 2 and 3, and object 7 on frames 1 and 5. The stub shows them on all frames."""
+    """Scores masks of `crowd` in which both objects are visible on all frames.
+
+    In the annotation, object 2 is hidden on frames 2 and 3, and object 7 is hidden on frames 1 and 5.
+    """
     run(roots, tmp_path, "mose2_val", Keeping())
     out = tmp_path / "scored"
     done = run_evaluate(
@@ -148,7 +151,10 @@ def test_long_video(roots, tmp_path):
 
 
 def test_sav(roots, tmp_path):
-    """Binary masks of the annotated frames are written to one folder per object. Masks may overlap. They are also scored."""
+    """Binary masks of annotated frames are written to one folder per object. Masks may overlap.
+
+    The run also scores the masks.
+    """
     done = run(roots, tmp_path, "sav_val", Still())
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [
@@ -163,7 +169,7 @@ def test_sav(roots, tmp_path):
     assert (both[0] & both[1]).sum() == 200
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     objects = summary["per_sequence"]["dance"]["per_object"]
-    # Object 3 is hidden on frame 4, but the stub shows it. So J is 0 on one of the three scored frames.
+    # Object 3 is hidden on frame 4, but the stub repeats its mask. So J is 0 on one of the three scored frames.
     assert [round(objects[i]["J"], 6) for i in "123"] == [100, 100, round(200 / 3, 6)]
     assert summary["J&F"] == pytest.approx((summary["J"] + summary["F"]) / 2)
     assert "The masks of object 1 are in the folder 000." in (tmp_path / "run/report.html").read_text()
@@ -187,7 +193,7 @@ def test_youtube_vos(roots, tmp_path):
     assert names == ["overall", "J_seen", "J_unseen", "F_seen", "F_unseen", "J&F", "J", "F"] and set(values) == {"1.000"}
     page = (tmp_path / "scored/report.html").read_text()
     assert "Metrics of the benchmark by video" in page and "overall 0.825" in page
-    # The stub repeats the first masks, so it is wrong on frames where the kite is hidden. The kite is the only unseen object.
+    # The stub repeats the first masks, so masks of frames without the kite are wrong. The kite is the only unseen object.
     wrong = run_evaluate(config=config, data=root, score=tmp_path / "run/masks", output=tmp_path / "wrong")
     assert wrong.code == 0, wrong.err
     summary = json.loads((tmp_path / "wrong/summary.json").read_text())
@@ -219,7 +225,7 @@ def test_categories_of_youtube_vos(tmp_path):
 
 
 def test_burst(roots, tmp_path):
-    """The JSON result contains overlapping tracks. Its masks, decoded by pycocotools, must equal those in the PNGs."""
+    """The JSON result contains overlapping tracks. The masks that pycocotools decodes must equal the masks in the PNGs."""
     done = run(roots, tmp_path, "burst_val", Still())
     assert done.code == 0 and "2 sequences for the server were written to" in done.out, done.err
     keys = ("AVA.clip_0", "YFCC100M.v_1")
@@ -274,7 +280,7 @@ def test_data_of_burst_that_cannot_be_used(tmp_path):
 
 
 def test_300_objects_in_one_video(tmp_path):
-    """Annotations and results have 16-bit ids. In MOSE v2, the objects are those of the first mask."""
+    """Annotations and results have 16-bit ids. In MOSE v2, the ids in the first mask are the objects."""
     ids = np.arange(1, 301, dtype=np.uint16).reshape(15, 20).repeat(4, 0).repeat(4, 1)
     trees.save_video(tmp_path / "in", "flock", trees.named([ids] * 3))
     trees.save_video(tmp_path / "in", "pair", trees.named(trees.boxes(3, {1: "111"})))
@@ -288,7 +294,7 @@ def test_300_objects_in_one_video(tmp_path):
 
 
 class Wide(Repeating):
-    """Like `Repeating`, but with a placeholder instead of the probabilities of 300 objects."""
+    """A `Repeating` segmenter that returns a placeholder instead of the probabilities of 300 objects."""
 
     def run(self, frames, mask, later=None):
         ids = np.unique(np.append(mask, np.uint16(0)))

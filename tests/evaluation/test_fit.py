@@ -70,7 +70,7 @@ def test_bytes_of_a_memory_frame_are_those_of_the_bank(make_clip, height, width,
 
 
 def test_a_pass_has_the_objects_of_one_mask(make_clip, tmp_path):
-    """With complete masks of two frames, the mask with more objects determines the memory."""
+    """With complete masks of two frames, the mask with more objects determines the memory use."""
     clip, config = make_clip(4, 64, 80, 2), benchmark_settings("custom")
     save_ids(tmp_path / "later.png", np.full((64, 80), 7, np.uint8))
     masks = {**clip.masks, 2: tmp_path / "later.png"}

@@ -61,7 +61,10 @@ class OverlapPlan(Plan):
 
 @register("overlapping")
 class Overlapping(Protocol):
-    """Reads `frames/VIDEO/FRAME.jpg` and `objects/VIDEO/OBJECT/FRAME.png`. The first mask of each object is given."""
+    """Reads `frames/VIDEO/FRAME.jpg` and `objects/VIDEO/OBJECT/FRAME.png`.
+
+    The segmenter receives the first mask of each object.
+    """
 
     mask_files = FolderPerObject()
     rule = "Objects overlap."

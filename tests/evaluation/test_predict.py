@@ -25,7 +25,7 @@ HEIGHT, WIDTH, FRAMES = 32, 48, 5
 
 
 class Parrot(Segmenter):
-    """A stub segmenter that returns known masks. Tests compare the written masks with the known ones."""
+    """A stub segmenter that returns known masks. Tests compare the written masks with the known masks."""
 
     def __init__(self, masks):
         self.masks, self.runs = masks, 0
@@ -40,7 +40,7 @@ class Parrot(Segmenter):
 
 
 def attempt(segmenter, clips, outputs):
-    """Claims the output folder and runs `predict` with one segmenter. Returns the cost and the errors by clip."""
+    """Claims the output folder and runs `predict` with one segmenter. Returns the cost and a dict from clip names to errors."""
     with outputs.run.locked():
         outputs.run.claim({})
         return module.predict([segmenter], clips, outputs)
@@ -62,7 +62,7 @@ def failure(segmenter, clip, outputs):
 
 @pytest.fixture
 def clip(tmp_path):
-    """Writes frames named from 00003.jpg and the first mask. Returns their paths, and the masks of all frames (ids 2 and 9)."""
+    """Writes frames 00003.jpg, ... and the first mask. Returns the paths, and the masks of all frames with the ids 2 and 9."""
     rng = np.random.default_rng(0)
     masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
     folder = tmp_path / "JPEGImages" / "cat"
@@ -94,7 +94,7 @@ def test_masks_keep_names_ids_and_palette(clip, tmp_path):
 
 
 def test_overlays_lie_on_their_own_frames(clip, tmp_path):
-    """Outside of objects, an overlay equals its frame exactly, so shifts in time or space would be detected."""
+    """An overlay equals its frame exactly outside of objects, so the test detects shifts in time or space."""
     sequence, masks = clip
     predict(Parrot(masks), [open_sequence(sequence)], Outputs(tmp_path / "run", overlays=True, movie="gif"))
     for t, frame in enumerate(sequence.frames):
@@ -176,7 +176,7 @@ def test_a_full_disk_is_reported_and_the_others_continue(clip, tmp_path, monkeyp
     assert sorted(path.name for path in (tmp_path / "run" / "masks").iterdir()) == ["ant", "cow"]
     monkeypatch.undo()
     parrot = Parrot(masks)
-    predict(parrot, clips, Outputs(tmp_path / "run"))  # space is free again, so only the missing clip is segmented
+    predict(parrot, clips, Outputs(tmp_path / "run"))  # the disk has space again, so only the missing clip is segmented
     assert parrot.runs == 1 and len(files(tmp_path / "run")) == 3 * FRAMES
 
 

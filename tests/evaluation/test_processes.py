@@ -94,7 +94,7 @@ def assert_whole_after_resuming(data, output):
 
 
 def test_two_processes_share_the_videos_and_one_fails(data, tmp_path, run):
-    """Video d, the second of process 1, fails. Both processes report the error, and all other videos are scored."""
+    """Video d, the second video of process 1, fails. Both processes report the error. All other videos are scored."""
     run.begin_both(data / "in", tmp_path / "run", 1, "clip")
     run.wait()
     text = "1 video(s) failed, and the other 7 are complete. Fix the problems and run the command again."

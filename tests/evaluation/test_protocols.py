@@ -44,7 +44,10 @@ def ids_in(run, *frame):
 
 
 def test_davis_testdev(tmp_path):
-    """Only the masks of first frames are given. The zip has a folder per sequence at its root, with a mask for every frame."""
+    """The segmenter receives only the mask of the first frame of each sequence.
+
+    The zip contains one folder per sequence, with a mask for every frame.
+    """
     root = davis(tmp_path, {"b": [[1, 2], None, None], "a": [[1], None]}, split="test-dev")
     names, failures, given = evaluate(davis2017_testdev.get_config(), root, tmp_path / "run")
     assert names == ["a/00000.png", "a/00001.png", "b/00000.png", "b/00001.png", "b/00002.png"] and failures == {}
@@ -54,7 +57,7 @@ def test_davis_testdev(tmp_path):
 
 @pytest.mark.parametrize("all_frames", [True, False])
 def test_youtube_vos(tmp_path, all_frames):
-    """From the second annotation, only the new object 7 is given. Only masks of frames in meta.json are written."""
+    """The segmenter receives only the new object 7 of the second annotation. Only masks of frames in meta.json are written."""
     root = youtube_vos(tmp_path, {"v": [[2], [2, 7], None], "u": [[5], None]}, split="valid", all_frames=all_frames)
     names, failures, given = evaluate(youtube_vos_2019.get_config(), root, tmp_path / "run")
     assert names == ["Annotations/u/00000.png", "Annotations/v/00000.png", "Annotations/v/00005.png"] and failures == {}

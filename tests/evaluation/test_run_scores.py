@@ -24,7 +24,10 @@ from tests.evaluation.harness import (
 
 
 class TestScores:
-    """In a user's own videos, each annotated id is scored from the frame after its first frame to the last frame."""
+    """Tests the scores of a user's own videos.
+
+    Each annotated id is scored from the frame after its first frame to the last frame.
+    """
 
     def figures(self, run):
         with open(run / "per_frame.csv", newline="") as file:
@@ -40,7 +43,7 @@ class TestScores:
         for (_, i, frame), j in found.items():
             truth, repeated = masks[int(frame)] == min(int(i), 2), masks[0] == min(int(i), 2)
             assert j == pytest.approx((truth & repeated).sum() / (truth | repeated).sum(), abs=1e-12)
-        assert "not comparable to those of DAVIS" in (tmp_path / "run/report.html").read_text()
+        assert "not comparable to DAVIS scores" in (tmp_path / "run/report.html").read_text()
         summary = json.loads((tmp_path / "run/summary.json").read_text())
         assert list(summary["per_sequence"]["v"]["per_object"]) == ["1", "38"]
 

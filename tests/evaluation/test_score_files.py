@@ -24,7 +24,7 @@ LENGTHS = {"cat": 5, "dog": 4}
 
 
 def masks(rng, frames):
-    """Returns the ids of two boxes that move randomly."""
+    """Returns id masks `[T,H,W]` of two boxes that move randomly."""
     ids = np.zeros((frames, HEIGHT, WIDTH), np.uint8)
     for t in range(frames):
         for k in (1, 2):

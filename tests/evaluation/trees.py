@@ -34,7 +34,7 @@ def save_ids(folder, masks):
 
 
 def save_video(root, video, masks, frames=None, images="JPEGImages"):
-    """Writes `IMAGES/VIDEO` and `Annotations/VIDEO`. `frames` lists the names of all frames, by default those of the masks."""
+    """Writes `IMAGES/VIDEO` and `Annotations/VIDEO`. `frames` lists the names of all frames (default: the keys of `masks`)."""
     size = next(iter(masks.values())).shape
     save_frames(root / images / video, frames or masks, size, masks)
     save_ids(root / "Annotations" / video, masks)
@@ -88,7 +88,7 @@ def mose(root):
 
 
 def lvos(root):
-    """Writes frames named 00000001, 00000006, ... In `walk`, object 9 starts late, and object 4 is not in valid_meta.json."""
+    """Writes two videos with frames 00000001, 00000006, ... In `walk`, object 9 starts late. valid_meta.json omits object 4."""
     masks = named(boxes(8, {3: "11111111", 9: "00111011", 4: "11111111"}), 5, 1, 8)
     save_video(root, "walk", masks)
     save_video(root, "zoo", named(boxes(5, {255: "11111"}), 5, 1, 8))

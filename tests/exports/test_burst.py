@@ -70,7 +70,7 @@ def test_a_result_is_the_given_file_with_other_masks(given, tmp_path):
     assert before == after and new.keys() == old.keys()
     written = new.pop("segmentations")
     assert new == {name: value for name, value in old.items() if name != "segmentations"}
-    expected = [{7: box(2, 3)}, {7: box(4, 4)}, {300: box(10, 20)}, overlap]  # given masks are copied, empty masks omitted
+    expected = [{7: box(2, 3)}, {7: box(4, 4)}, {300: box(10, 20)}, overlap]  # given masks are copied; empty masks are omitted
     assert [[int(k) for k in frame] for frame in written] == [[*frame] for frame in expected]
     for frame, masks in zip(written, expected, strict=True):
         for k, mask in masks.items():

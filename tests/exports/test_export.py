@@ -42,7 +42,7 @@ SOFT = np.clip(np.linspace(-0.2, 1.2, WIDTH, dtype=np.float32), 0, 1) * np.ones(
 
 
 def find(t, soft=()):
-    """Returns the result of a frame. Only object 2 has probabilities, and only in the frames `soft`."""
+    """Returns the result of a frame. Object 2 has probabilities in the frames `soft`. Object 7 has no probabilities."""
     if t not in MASKS:
         return None
     probs = np.stack([1 - SOFT, SOFT]) if t in soft else None
@@ -160,7 +160,7 @@ def test_mp4_has_all_frames_at_the_rate_of_the_video(tmp_path, video, monkeypatc
     shown = []
     monkeypatch.setattr(movie.MovieWriter, "write", _recorded(movie.MovieWriter.write, shown))
     remarks = export("mp4", tmp_path / "out.mp4", video, find, labels={2: Label("fish", (10, 200, 30))})
-    assert remarks == [f"{MISSING}. The movie shows these frames without colours."]
+    assert remarks == [f"{MISSING}. The movie shows these frames without an overlay."]
     film = VideoFile(tmp_path / "out.mp4")
     assert (len(film), film.size, film.fps) == (FRAMES, SIZE, 12.5)
     palette = davis_palette()

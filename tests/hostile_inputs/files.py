@@ -28,7 +28,7 @@ def exif(orientation: int) -> Image.Exif:
 
 @st.composite
 def images(draw) -> bytes:
-    """Generates image files of various modes, bit depths, formats and sizes. Some are damaged, some have several pages."""
+    """Generates image files of various modes, bit depths, formats and sizes. Some files are damaged or have several pages."""
     frame = FRAMES[draw(st.integers(0, 3))]
     height, width = draw(st.sampled_from([(32, 48)] * 8 + [(48, 32), (32, 47), (1, 1), (16, 16)]))
     picture = Image.fromarray(frame).resize((width, height))
@@ -104,7 +104,7 @@ GOOD_FRAMES = [encoded(Image.fromarray(frame), "JPEG") for frame in FRAMES]
 
 @st.composite
 def folders(draw) -> list[tuple[str, str, bytes]]:
-    """Generates the entries of a folder as (name, kind, content). Most are valid frames, and a few are other files."""
+    """Generates the entries of a folder as (name, kind, content). Most entries are valid frames. A few are other files."""
     odd = draw(st.lists(st.tuples(st.builds("{}{}".format, STEMS, SUFFIXES), KINDS, images()), max_size=3))
     if draw(st.integers(0, 3)):
         good = [(f"{t:05d}.jpg", "image", content) for t, content in enumerate(GOOD_FRAMES)]

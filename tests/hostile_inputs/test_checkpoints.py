@@ -1,4 +1,4 @@
-"""Tests that checkpoints with generated damage are either read, or rejected with a short message."""
+"""Tests that randomly damaged checkpoints are either read, or rejected with a short message."""
 
 import shutil
 from pathlib import Path

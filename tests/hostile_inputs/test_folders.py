@@ -54,7 +54,7 @@ def test_a_folder_and_a_mask(world, entries, mask, output, inside, fields):
         given_mask.write_bytes(mask)
     make_output(root / "out", output)
     before = snapshot(root)
-    for _ in range(2):  # the second run finds the output of the first
+    for _ in range(2):  # the second run uses the output folder of the first run
         done = run(root / "out", custom.get_config(), fields, frames=root / "clip", mask=given_mask)
         check(done, before, root, root / "out")
 

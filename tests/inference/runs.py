@@ -10,8 +10,8 @@ MASK = rectangles(IDS)
 LENGTH = 7
 
 # The network rounds masks to float32. If the float64 values of two programs differ in the last bit, one in a million values is
-# rounded to a different float32 number, and the difference grows with each frame. A mistake in the code would cause differences
-# that are a thousand times larger.
+# rounded to a different float32 number. The difference between the programs grows with each frame. A mistake in the code would
+# cause differences that are a thousand times larger.
 TOLERANCE = 2e-6
 
 

@@ -1,6 +1,6 @@
 """Tests the memory use with many objects. Each program processes one batch of objects.
 
-Only the memory banks and a few images grow with the number of objects.
+An additional object needs only its memory banks and a few images.
 """
 
 import jax

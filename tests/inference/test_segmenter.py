@@ -210,9 +210,9 @@ def test_equal_blocks_of_both_encoders_are_compiled_once():
     programs.layers_donating.clear_cache()
     frames = video(2, 64, 80)
     segmenter.step(segmenter.init(frames[0], rectangles((1,), 64, 80)), frames[1])
-    # Programs without donation: the max-pooling of each encoder, the first block of each stage, keys and values (all keys and
-    # the stride-16 value are shared), the query's contributions to the decoder at three strides, and the decoder's inputs at
-    # three strides.
+    # Programs without donation: the max-pooling of each encoder, the first block of each stage, keys and values (the encoders
+    # share the programs for all keys and for the stride-16 value), the query's contributions to the decoder at three strides,
+    # and the decoder's inputs at three strides.
     assert programs.layers._cache_size() == 5 + 6 + 3 + 3
     # Programs with donation: the other blocks of the second and third stages, and the decoder's blocks and sums.
     assert programs.layers_donating._cache_size() == 2 + 3 + 2
@@ -237,8 +237,8 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
     try:
         size = 70, 64  # no other test uses this size, so no program has been compiled for it
         state = watch(video(30, *size), rectangles((1, 2), *size))
-        # Frames 0, 3, ..., 27 are kept. Frames 0 to 21 fill the eight slots of the first bank. On frame 23, the bank grows,
-        # because frame 22 needs a slot as the previous frame.
+        # Frames 0, 3, ..., 27 are kept. Frames 0, 3, ..., 21 fill the eight slots of the first bank. The bank grows on
+        # frame 23, because the previous frame 22 also needs a slot.
         assert state.groups[0].bank.capacity == 16 and int(state.groups[0].kept) == 10
         assert set(compiled) == {0, 1, 2, 23}, compiled
         assert programs.match._cache_size() - matches == 2 and programs.query_first_layer._cache_size() - encodings == 1
@@ -251,7 +251,7 @@ def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles()
 
 @pytest.mark.filterwarnings("error:Some donated buffers")
 def test_only_buffers_that_can_be_reused_are_donated():
-    """In EfficientNet-Lite, some blocks inside a stage change the number of channels or the resolution."""
+    """Some blocks inside a stage of EfficientNet-Lite change the shape of their input, so the input cannot be donated."""
     config = SMALL.replace(backbone=SMALL_LITE)
     segmenter = Segmenter(variables(config), config)
     programs.layers_donating.clear_cache()

@@ -1,4 +1,4 @@
-"""Invalid arguments of `Segmenter`."""
+"""Tests the errors for invalid arguments of `Segmenter`."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,7 @@
 """Tests segmenters with fused programs, which are the default on accelerators.
 
-Each frame runs three programs. The results equal those without fused programs. Several videos can be segmented at once.
+For each frame, the segmenter runs three programs. Fused programs do not change the results. Several videos can be segmented
+at once.
 """
 
 import jax
@@ -22,7 +23,7 @@ def make(config=PLAIN, dtype="float32", **options):
 def trace(segmenter, state, frame):
     """Returns the names of the programs that a step starts, in order, and the shapes of its result.
 
-    Nothing is computed. An operation outside of a program is listed like a program.
+    The step is only traced, so nothing is computed. The names include operations outside of the programs.
     """
     leaves, tree = jax.tree.flatten(state)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
@@ -62,7 +63,7 @@ def test_by_default_all_but_a_cpu_is_fused():
 def test_results_are_those_of_single_programs(x64, monkeypatch):
     """A second object starts later. The bank of the first object grows from 2 to 4 slots and then drops a frame.
 
-    The loops have a known length, as on GPUs.
+    The number of loop iterations is known at compile time, as on GPUs.
     """
     monkeypatch.setattr(module, "FIRST_CAPACITY", 2)
     frames, mask, masks = video(5, *SIZE), rectangles((3,), *SIZE), {2: rectangles((0, 7), *SIZE)}

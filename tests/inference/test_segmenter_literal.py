@@ -23,7 +23,7 @@ def apply(method, values, *args):
 
 
 def memorize(values, frame, probs, channel):
-    """Computes the memory of one object. The probabilities of all other objects are added and clipped."""
+    """Computes the memory of one object. The probabilities of the other objects are added, and the sum is clipped."""
     others = np.clip(np.delete(probs[1:], channel - 1, axis=0).sum(0), 0, 1)
     three = np.stack([probs[0], probs[channel], others])[None]
     return jax.tree.map(lambda x: x[:, :1], apply("memorize", values, frame[None], jnp.asarray(three)))
@@ -56,7 +56,7 @@ def literal(frames, masks, mem_every, max_memory_frames=None):
             previous = memorize(values, frames[t - 1], probs, channel)
             memory = jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=2), *one["kept"], previous)
             centres = one["centres"]
-            if centres is not None:  # the zeros are for the previous frame; its centres are not used
+            if centres is not None:  # the centres of the previous frame are not used, and can be 0
                 centres = jnp.concatenate([centres, jnp.zeros_like(centres[:, :, :1])], axis=2)
             out = apply("segment", values, frames[t][None], bank_of(memory, centres))
             p.append(jax.nn.sigmoid(out.logits[0, 1]))

@@ -50,7 +50,7 @@ def test_names_with_a_colon_are_local(name):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("http://host/w.pth", ("http:// is not supported", "gs://, s3://", "Download it")),
+        ("http://host/w.pth", ("http:// is not supported", "gs://, s3://", "Pass the path of a local copy")),
         ("file:///data/x", ("file:// is not supported", "Pass only the path: /data/x")),
         ("GS://b/x", ("GS:// is not supported", "gs://")),
         ("gcs://b/x", ("gcs:// is not supported", "gs://")),
@@ -76,7 +76,7 @@ def test_a_scheme_whose_package_is_missing(monkeypatch, scheme, package):
         raise ImportError(f"Please install {name}")
 
     monkeypatch.setattr(fsspec, "get_filesystem_class", absent)
-    assert "in a bucket" in refusal(f"{scheme}://b/x")  # reported first, because installing the package would not help
+    assert "in a bucket" in refusal(f"{scheme}://b/x")  # reported first: installing the package would not help
     assert refusal(f"{scheme}://b/x", buckets=True).endswith(f"{package}, which cannot be imported. Run pip install {package}")
 
 

@@ -32,7 +32,7 @@ def hold(folder, **options):
 
 
 def leave(folder, age=0.0, **changes):
-    """Writes the owner file of another process. Its last heartbeat was `age` seconds ago."""
+    """Writes the owner file of another process, whose last heartbeat was `age` seconds ago."""
     path = owner_path(folder / "lock")
     path.write_text(json.dumps({**guard.this_machine(), "pid": 4711, "id": "other", "time": time.time() - age} | changes))
     if isinstance(folder, type(as_path("/"))):
@@ -85,7 +85,9 @@ def test_a_dead_owner_is_taken_over_at_once(tmp_path, monkeypatch, dead):
 def test_an_owner_that_lives_on_another_machine_is_respected(tmp_path, living):
     """Two machines may have the same name, so boot ids are compared instead of names."""
     leave(tmp_path, 10.0, **living)
-    message = r"process 4711 on .*, whose last heartbeat was 1\d s ago. Without a heartbeat, it is considered dead after 60 s"
+    message = (
+        r"process 4711 on .*, whose last heartbeat was 1\d s ago\. A process is considered dead after 60 s without a heartbeat"
+    )
     with pytest.raises(ConfigError, match=message):
         require_unheld(tmp_path, tmp_path / "lock")
     with pytest.raises(ConfigError, match=message), hold(tmp_path):

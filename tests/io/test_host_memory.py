@@ -28,7 +28,7 @@ def test_without_the_module_resource_as_on_windows(monkeypatch):
 
 
 def test_no_other_module_imports_resource():
-    """See also tests/test_house.py, which tests that all modules can be imported without `resource`."""
+    """A test in tests/test_house.py imports the modules without `resource`."""
     paths = [*(ROOT / "hmmn_jax").rglob("*.py"), *ROOT.glob("*.py")]
     found = {path.relative_to(ROOT).as_posix() for path in paths if "resource" in imported(path)}
     assert found == {"hmmn_jax/io/host_memory.py"}

@@ -176,7 +176,7 @@ class TestMp4:
         av = pytest.importorskip("av")
 
         def refuse(*_, **__):
-            raise av.error.EncoderNotFoundError(1, "Encoder not found")  # not an OSError
+            raise av.error.EncoderNotFoundError(1, "Encoder not found")  # this error is not an OSError
 
         monkeypatch.setattr(pictures, "filter_graph", refuse)
         with pytest.raises(DataError, match="cannot be written: Encoder not found"):

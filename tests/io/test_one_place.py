@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# These folders are not checked, because they only handle local paths. They call functions such as `os.path.isfile`, because
-# these return False instead of raising an error.
+# These folders are not checked, because their modules only handle local paths. The modules call functions such as
+# `os.path.isfile`, because these functions return False instead of raising an error.
 NOT_YET = ("datasets",)
 MODULES = {"fcntl", "glob", "msvcrt", "shutil", "tempfile"}
 OF_OS = {"PathLike", "cpu_count", "environ", "fspath", "getpid"}  # members of `os` that all modules may use
@@ -35,13 +35,13 @@ EXCEPTIONS = {
     "hmmn_jax/session/store.py": {".open", "os.SEEK_END"},
     "hmmn_jax/paint/folder.py": {".open", "Path"},
     "hmmn_jax/paint/opening.py": {"Path"},
-    "hmmn_jax/paint/app.py": {"Path"},  # a folder of the package
+    "hmmn_jax/paint/app.py": {"Path"},  # the path of a folder in the package
     "hmmn_jax/paint/server.py": {".open"},  # opens a browser
 }
 
 
 def found_in(source: str) -> set[str]:
-    """Returns the names of the imports, attributes and calls in a module that only `hmmn_jax/io` may use."""
+    """Returns the names of all imports, attributes and calls in a module that are allowed only in `hmmn_jax/io`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         match node:

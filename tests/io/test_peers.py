@@ -1,4 +1,4 @@
-"""Tests how processes exchange values and end together.
+"""Tests how processes exchange values, and how the end of one process ends the other processes.
 
 Threads replace the processes, and a dict replaces the coordination service.
 """
@@ -17,7 +17,7 @@ COUNT = 3
 
 
 class Store:
-    """A key-value store like that of JAX's coordination service."""
+    """A key-value store with the methods of JAX's coordination service."""
 
     def __init__(self):
         self.values, self.changed = {}, threading.Condition()

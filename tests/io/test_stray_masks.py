@@ -1,4 +1,7 @@
-"""Tests that masks among frames are detected in each format and with any name, and that similar frames are accepted."""
+"""Tests that masks among frames are detected in each format and with any name.
+
+Also tests that frames that resemble masks are accepted.
+"""
 
 import numpy as np
 import pytest

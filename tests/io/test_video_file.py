@@ -32,7 +32,7 @@ def greys(count=COUNT, height=32, width=48):
 
 
 def write_film(path, frames, codec="libx264", options=None, pixel_format="yuv420p", stamps=None, rate=10, metadata=None):
-    """Encodes frames. `stamps` are their times in hundredths of a second. By default, the frame rate is constant."""
+    """Encodes frames. `stamps` are frame times in hundredths of a second. By default, the frame rate is constant."""
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -159,7 +159,7 @@ class TestSeeking:
         for t, frame in zip(range(COUNT - 2, 1, -1), video.backwards(2, COUNT - 1), strict=True):
             assert frame.tobytes() == frames[t].tobytes()
         chunks = -(-(COUNT - 3) // length)
-        assert len(decoded) <= COUNT - 3 + 7 * chunks  # up to 7 frames precede a chunk in its group of 8
+        assert len(decoded) <= COUNT - 3 + 7 * chunks  # for each chunk, up to 7 previous frames of a group are decoded
         with pytest.raises(IndexError):
             next(video.backwards(COUNT, COUNT + 1))
 

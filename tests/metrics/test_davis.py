@@ -20,7 +20,7 @@ def test_statistics_of_the_official_toolkit(case):
 
 
 def test_decay_beyond_255_frames():
-    """The official tool stores bin edges in 8 bits, so they overflow in long videos. This package has no such limit.
+    """The official tool stores bin edges in 8 bits, so the edges overflow in long videos. This package has no such limit.
 
     With 1001 frames, the first bin is frames 0 to 250, and the last bin is frames 750 to 1000.
     """
@@ -65,7 +65,7 @@ def test_first_and_last_frame_are_left_out():
 
 def test_objects_are_those_of_the_first_annotation():
     truth = boxes()
-    truth[0][truth[0] == 1] = 0  # as in the official tool, id 1 is scored because the larger id 2 occurs here
+    truth[0][truth[0] == 1] = 0  # the official tool scores id 1, too, because the larger id 2 is in this mask
     truth[2:, 0, 0] = 3  # object 3 starts later, so it is not scored
     scores = score_sequence(boxes(), truth)
     assert scores.j.tolist() == [[1, 1, 1], [1, 1, 1]]

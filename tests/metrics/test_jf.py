@@ -47,7 +47,7 @@ def boundary_by_loops(mask):
 
 
 def share_found(boundary, other, radius):
-    """Returns the fraction of pixels of `boundary` that are at most `radius` pixels away from the other boundary."""
+    """Returns the fraction of pixels of `boundary` that are at most `radius` pixels away from `other`."""
     distances = np.hypot(*(np.array(boundary)[:, None] - np.array(other)).transpose(2, 0, 1))
     return (distances <= radius).any(axis=1).mean()
 

@@ -40,7 +40,7 @@ def test_figures_of_the_official_evaluator():
         (FrameRange(1, 21, 4), [6, 11], 2),  # of the frames 1, 6, 11 and 16, the first and the last are not scored
         (FrameRange(1, 16, 4), [6, 11], 2),  # frame 16 is outside of the range, so the last scored frame is 11
         (FrameRange(1, 12, 3), [6], 1),
-        (FrameRange(31, 46, 6), [36, 41], 4),  # four values are averaged; two have no frame and are 0
+        (FrameRange(31, 46, 6), [36, 41], 4),  # the mean is over four values; the two values without a frame are 0
         (FrameRange(1, 7, 2), [], 0),
         (FrameRange(1, 1, 3), [], 1),
     ],

@@ -52,7 +52,7 @@ def near_by_loops(marked, radius):
         (i, j) for i, j in itertools.product(range(taps), repeat=2) if (i - radius) ** 2 + (j - radius) ** 2 <= radius**2
     ]
     marked = np.pad(marked, taps)  # pixels outside of the image are not marked
-    for i, j in members or [(0, 0)]:  # OpenCV 5.0 treats an empty kernel like a kernel with the tap (0, 0)
+    for i, j in members or [(0, 0)]:  # OpenCV 5.0 treats an empty kernel as a kernel with the tap (0, 0)
         top, left = taps + i - taps // 2, taps + j - taps // 2
         near |= marked[top : top + height, left : left + width]
     return near
@@ -101,7 +101,10 @@ def test_loops_agree(height, width):
 
 @pytest.mark.parametrize("radius", [0.3, 0.5, 0.58, 0.6, 1.2, 1.5, 1.8, 2.3, 2.9, 4, 7.837, 11.749, 70.4])
 def test_disks_of_any_radius(radius):
-    """Dilates pixels at all edges of a mask and at the ends of 64-bit words. Disks must not wrap around."""
+    """Dilates pixels at all edges of a mask and at the ends of 64-bit words.
+
+    A disk at one edge must not continue at the opposite edge.
+    """
     height, width = 13, 150
     masks = np.zeros((2, height, width), bool)
     for y, x in ((0, 0), (0, 149), (12, 0), (12, 149), (6, 63), (6, 64), (3, 128)):
@@ -147,7 +150,7 @@ def test_frames_are_counted_by_place():
     assert mose2.server_frames(video(range(6)), 6, "v") == ["00001", "00002", "00003", "00004"]
     assert mose2.server_frames(video([0, 1, 3, 4, 5]), 6, "v") == ["00001", "00003", "00004", "00005"]
     assert mose2.server_frames(video(range(9)), 6, "v") == ["00001", "00002", "00003", "00004"]
-    assert mose2.server_frames(["10", "9", "8", "7"], 4, "v") == ["8", "9"]  # sorted by number
+    assert mose2.server_frames(["10", "9", "8", "7"], 4, "v") == ["8", "9"]  # frames are sorted by number
     assert mose2.server_frames([], 2, "v") == []
     with pytest.raises(DataError, match=r"v: a mask is named x\.png"):
         mose2.server_frames(["x"], 1, "v")

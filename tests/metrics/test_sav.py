@@ -58,7 +58,7 @@ def made(seen):
     ("truth", "pred", "j"),
     [
         ("0001110", "0001110", [None, None, 1, 1, 1]),  # frames before the object appears are not scored
-        ("0001110", "0101110", [0, 1, 1, 1, 1]),  # scored from the first false positive on; if both masks are empty, J is 1
+        ("0001110", "0101110", [0, 1, 1, 1, 1]),  # scored from the first false positive on; J of two empty masks is 1
         ("0001110", "1001110", [None, None, 1, 1, 1]),  # a false positive in the first frame has no effect
         ("1001110", "1001110", [None, None, 1, 1, 1]),
         ("1100111", "1100011", [1, 1, 1, 0, 1]),

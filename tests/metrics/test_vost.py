@@ -38,7 +38,7 @@ def made(frames=4):
 def test_objects_are_those_up_to_the_largest_of_the_first_annotation():
     pred, truth = made()
     truth[1:, 8:, :4] = 4  # id 4 starts later and is larger than 3, so it is not scored
-    pred[1:, 8:, :4] = 255  # id 255 is not an object, so this has no effect
+    pred[1:, 8:, :4] = 255  # id 255 is not an object, so these pixels have no effect
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1]] * 3
     pred[2, 0, 0] = 2
     assert vost.score_sequence(pred, truth).j.tolist() == [[1, 1], [1, 0], [1, 1]]
@@ -48,7 +48,7 @@ def test_objects_are_those_up_to_the_largest_of_the_first_annotation():
 
 def test_255_in_the_annotation_is_background():
     pred, truth = made()
-    truth[:, 4:6, 2:6] = 255  # background, so an object predicted there is wrong
+    truth[:, 4:6, 2:6] = 255  # 255 is background, so the predicted objects are wrong here
     assert vost.score_sequence(pred, truth).j[0].tolist() == [0.5, 0.5]
 
 

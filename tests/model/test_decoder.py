@@ -10,7 +10,7 @@ from tests import oracles
 
 
 def probabilities(objects, seed=0):
-    """Returns random probabilities of separate objects, `[2,o,6,7]`. Some are exactly 0 or 1."""
+    """Returns random probabilities of separate objects, `[2,o,6,7]`. Some values are exactly 0 or 1."""
     p = np.random.default_rng(seed).random((2, objects, 6, 7))
     p[p < 0.15], p[p > 0.85] = 0, 1
     return p

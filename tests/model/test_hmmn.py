@@ -11,7 +11,7 @@ from hmmn_jax import HMMN, HMMNConfig, Segmenter
 from hmmn_jax.model.memory import bank_of
 from tests.small import SMALL, TINY, one_hot, rectangles, shapes, variables, video, with_backbone
 
-SIDE = 192  # in pixels; the frame has 12 x 12 cells at stride 16, more than four times k_s8
+SIDE = 192  # in pixels; at stride 16, the frame has 12 x 12 cells, more than 4 * k_s8 cells
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("use_kernel", "return_affinity"))
@@ -94,7 +94,7 @@ def test_use_kernel_can_be_overridden_for_a_call():
     off = apply("segment", SMALL, variables(), frame, bank_of(memory, centres), use_kernel=False, return_affinity=True)
     expected = segmented(SMALL.replace(use_kernel=False))
     np.testing.assert_allclose(off.match.readout, expected.match.readout, atol=1e-4)
-    np.testing.assert_allclose(off.logits, expected.logits, atol=5e-3)  # the two programs round differently, in float32
+    np.testing.assert_allclose(off.logits, expected.logits, atol=5e-3)  # the two programs round differently in float32
     assert off.match.affinity.shape == (1, 2, 144, 2, 144)
     np.testing.assert_allclose(off.match.affinity.sum((3, 4)), 1, atol=1e-5)
 
@@ -120,7 +120,7 @@ def clips(objects=2, padded=0):
 
 def test_training_form_is_memorising_and_segmenting_by_hand(x64):
     frames, mask = clips()
-    keep = jnp.array([[[True, False], [False, True]], [[True, True], [False, False]]])  # [clip, frame, stride 8 or 4]
+    keep = jnp.array([[[True, False], [False, True]], [[True, True], [False, False]]])  # axes: clip, frame, stride (8 or 4)
     values = variables(SMALL, "float64")
     first = apply("memorize", SMALL, values, frames[:, 0], mask)
     one = apply("segment", SMALL, values, frames[:, 1], bank_of(first), use_kernel=False, keep=keep[:, 0]).logits
@@ -165,7 +165,7 @@ def test_a_longer_clip_remembers_as_inference_does(x64):
 
 @pytest.mark.slow
 def test_the_gradient_of_a_longer_clip_is_that_of_its_finite_differences(x64):
-    """Gradients flow through predicted masks in memory, and through a memory frame between the first and the previous one."""
+    """Gradients flow through predicted masks in memory, and through a memory frame between the first and the previous frame."""
     frames, mask, values = jnp.asarray(video(4, 32, 48)[None]), rectangles((1,), 32, 48), variables(TINY, "float64")
     mask = jnp.asarray(one_hot(mask, (1,)))
 

@@ -19,7 +19,7 @@ from tests.model.reads import GRID, KEY, TINY, VALUE, draw, every, expected, fla
 def test_argmax_looks_inside_the_window(grid, window):
     n = grid[0] * grid[1]
     affinity = draw(3, 2, 3, n, n, dtype=np.float32)  # [b,o,q,m]
-    affinity[..., 1:3] = 0.5  # all query cells match memory cells 1 and 2 equally; the result is the first one in the window
+    affinity[..., 1:3] = 0.5  # all query cells match memory cells 1 and 2 equally; the first cell in the window is returned
     for form in (windowed_argmax, matching._argmax_of_masked):  # accelerators use `_argmax_of_masked`
         found = jax.jit(form, static_argnums=(1, 2, 3))(affinity, *grid, window)
         for b, o in np.ndindex(2, 3):
@@ -38,8 +38,8 @@ def test_kernel_is_a_gaussian_around_the_centre(x64):
 @pytest.mark.parametrize(
     ("grid", "objects", "length", "kept", "at"),
     [
-        (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # memory frames in these reads: 1, 2, 3 and 40
-        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # memory frames: 1, 2, 2, 3 and 4; frames 4, 6 and 11 are not kept
+        (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # number of memory frames in these reads: 1, 2, 3, 40
+        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # number: 1, 2, 2, 3, 4; frames 4, 6 and 11 are not kept
         (GRID, 7, 3, every(1), (1, 2)),
         (TINY, 2, 6, every(2), range(6)),
     ],
@@ -84,7 +84,7 @@ def test_kernel_of_an_older_frame_is_one_hop_ahead_of_its_centre(x64):
 @pytest.mark.parametrize("capacity", [2, 5])
 def test_what_lies_in_slots_that_are_not_filled_is_never_read(capacity):
     keys, values, queries = frames(3, 2, GRID, np.float32)
-    # Memory frames in the three reads: 1, 2, 2 (capacity 2) or 1, 2, 3 (capacity 5).
+    # Number of memory frames in the three reads: 1, 2, 2 (capacity 2) or 1, 2, 3 (capacity 5).
     kept = (lambda t: t == 0) if capacity == 2 else every(1)
     dirty, clean = (walk(keys, values, queries, kept, capacity, filler, return_affinity=True) for filler in (np.nan, 0))
     for t, (found, wanted) in enumerate(zip(dirty, clean, strict=True)):

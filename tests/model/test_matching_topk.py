@@ -97,7 +97,7 @@ def fine_read(size, keys, values, query, indices, present, chunk_bytes=matching.
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("chunk_bytes", [1, 300_000, 2**40])  # chunks of one query cell, some query cells, all query cells
+@pytest.mark.parametrize("chunk_bytes", [1, 300_000, 2**40])  # chunks of one, some or all query cells
 def test_topk_read_equals_loops(x64, monkeypatch, size, chunk_bytes):
     monkeypatch.setattr(matching, "CHUNK_BYTES", chunk_bytes)
     found = fine_read(size, *fine_case(size), chunk_bytes)

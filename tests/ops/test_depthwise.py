@@ -1,4 +1,4 @@
-"""Compares depthwise convolution and its gradients, in the forms for CPUs and accelerators, with loops over taps and pixels."""
+"""Compares depthwise convolution and its gradients, for CPUs and for accelerators, with loops over taps and pixels."""
 
 import functools
 
@@ -24,7 +24,7 @@ SAME = {
 
 
 def by_loops(x, kernel, stride, padding, gradient=None):
-    """Returns the output, and the gradients of the input and the kernel for a `gradient` of the output (0 if it is None)."""
+    """Returns the output, and the gradients of the input and the kernel, given the `gradient` of the output (None means 0)."""
     size = len(kernel)
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))
     y = np.zeros((len(x), *((side - size) // stride + 1 for side in padded.shape[1:3]), x.shape[3]))

@@ -1,4 +1,4 @@
-"""Compares `inverted_residual` in bands of rows with whole maps, and whole maps with loops.
+"""Compares results of `inverted_residual` in bands of rows with results for whole maps, and the latter with loops.
 
 `test_efficientnet_lite.py` compares the network that contains these blocks with PyTorch.
 """

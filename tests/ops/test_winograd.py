@@ -77,7 +77,10 @@ def test_sums_and_relu(band_bytes, kernel_bytes, monkeypatch):
 
 
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():
-    """The transformed kernel depends artificially on the corner pixel. A NaN in this pixel must not change the kernel."""
+    """The code makes the transformed kernel depend on the corner pixel, so that the kernel is not transformed too early.
+
+    A NaN in this pixel must not change the transformed kernel.
+    """
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((1, 12, 12, 3), np.float32), rng.standard_normal((3, 3, 3, 4), np.float32)
     x[0, 0, 0, 0] = np.nan

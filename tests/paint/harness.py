@@ -169,5 +169,5 @@ def open_again(folder, frames, port=0):
 
 
 def loaded(served, frames):
-    """Loads the saved session, as another process would do."""
+    """Loads the saved session from its folder into a new `Session`."""
     return Session.load(served.folder / "session", Stub(), frames)

@@ -35,7 +35,7 @@ class Made(Segmenter):
     [
         (30, 1e12, 7),  # a bank of 8 slots is enough for 30 frames
         (2000, 1e12, 511),
-        (2000, 4 * 30 * 54 * 260 * 1.5 * 2 * 100, 63),  # half of this memory fits 100 slots while the bank grows
+        (2000, 4 * 30 * 54 * 260 * 1.5 * 2 * 100, 63),  # half of this memory is enough for a bank that grows to 100 slots
         (2000, 0, 7),
     ],
 )
@@ -52,8 +52,8 @@ def test_memory_frames_are_bounded(monkeypatch, capsys, count, free, bound):
     [
         (None, 480, 864, 0, ""),
         (None, 1920, 1080, 480, "1080x1920 pixels are segmented at 480x853, and masks are scaled up"),
-        (0, 1080, 1920, 0, "1920x1080 pixels are segmented at 1920x1080. This takes at least 5 times as long"),
-        (720, 1080, 1920, 720, "segmented at 1280x720. This takes at least 2 times as long"),
+        (0, 1080, 1920, 0, "1920x1080 pixels are segmented at 1920x1080. Segmentation takes at least 5 times as long"),
+        (720, 1080, 1920, 720, "segmented at 1280x720. Segmentation takes at least 2 times as long"),
         (240, 480, 864, 240, "864x480 pixels are segmented at 432x240, and masks are scaled up"),
     ],
 )

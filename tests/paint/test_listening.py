@@ -1,4 +1,4 @@
-"""The printed address responds."""
+"""Tests that the printed address accepts connections."""
 
 import socket
 from urllib.parse import urlsplit

@@ -11,7 +11,7 @@ from hmmn_jax.paint.opening import count_frames
 
 
 class Film(ArrayVideo):
-    """A video of `count` frames. Before decoding, its length is estimated as `about` frames."""
+    """A video of `count` frames. Its estimated length before decoding is `about` frames."""
 
     def __init__(self, count, about):
         super().__init__(np.zeros((count, 2, 2, 3), np.uint8), "film")
@@ -28,5 +28,5 @@ def test_a_note_on_long_films(monkeypatch, capsys, count, about, seconds):
     clock = itertools.count(0, 4)  # each call of `monotonic` returns four seconds more
     monkeypatch.setattr(opening.time, "monotonic", lambda: next(clock))
     assert count_frames(Film(count, about)) == count
-    expected = f"film: about {about} frames are decoded once before the page opens. This takes about {seconds} s."
+    expected = f"film: about {about} frames are decoded once before the page opens, in about {seconds} s."
     assert (expected in capsys.readouterr().err) == (seconds is not None)

@@ -93,7 +93,10 @@ def test_an_address_that_is_taken(tmp_path, frames, shared):
 
 
 def test_a_tab_of_an_earlier_server_is_rejected(tmp_path, frames):
-    """A tab can open the address of a new server, but the revisions and events of the earlier server are not accepted."""
+    """A new server at the same address rejects revisions of the earlier server.
+
+    Clients that continue after an event of the earlier server receive the event `gone`.
+    """
     first = opening.first_number()
     with serving(tmp_path / "project", frames) as server, contextlib.closing(Page(server.url)) as page:
         page.add("koi")

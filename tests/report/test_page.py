@@ -1,4 +1,7 @@
-"""Tests the HTML report: figures, order of videos, special characters in names, pictures, charts, no external resources."""
+"""Tests the HTML report: figures, order of videos, special characters in names, pictures and charts.
+
+The report must not use external resources.
+"""
 
 import base64
 import errno
@@ -74,7 +77,7 @@ def box(y, x, value):
 
 
 def made(root, names):
-    """Writes videos of two boxes, and predictions. The first prediction is perfect, and later ones have larger errors."""
+    """Writes videos of two boxes, and predictions. The first prediction is perfect. Later predictions have larger errors."""
     sequences = []
     for place, name in enumerate(names):
         folder = root / "data" / f"{place}"
@@ -239,7 +242,7 @@ class TestFilm:
         thumbnails = make_thumbnails(sequences[2], root / "pred", {0: "given", 4: "worst"}, PROTOCOL)
         assert [(t.frame_name, t.label) for t in thumbnails] == [("00000", "given"), ("00004", "worst")]
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(thumbnails[1].uri.split(",")[1])))).astype(int)
-        assert (abs(picture[20, 29] - 160) < 4).all()  # annotated, but not predicted, so the frame is visible
+        assert (abs(picture[20, 29] - 160) < 4).all()  # annotated but not predicted, so the pixel shows the frame
         assert (picture[15, 25:35] > 235).all() and (picture[14, 25:35] < 20).all()
         red = picture[10, 17]  # inside the predicted box, which starts at x = 4 + 2 * 4
         assert red[0] > red[1] + 40 and red[0] > red[2] + 40

@@ -1,7 +1,7 @@
 """Implements the rules of `Session` frame by frame and without caches, as a reference for the tests.
 
 Each frame is a dictionary with the mask and the probability of each object. The dictionary of a computed frame also contains
-the frame's anchors (annotated frames on which it depends) and its passes.
+the frame's anchors (the annotated frames on which it depends) and the directions of its passes.
 """
 
 import copy

@@ -21,7 +21,7 @@ def advance(levels, frame):
 
 
 class Stub(Segmenter):
-    """Counts its steps, and records the frames that are passed to `init` and `encode`. `encode` returns the frame itself."""
+    """A stub that counts its steps and records the frames passed to `init` and `encode`. `encode` returns the frame itself."""
 
     def __init__(self):
         self.independent, self.steps, self.starts, self.encoded = False, 0, [], []
@@ -46,12 +46,12 @@ class Stub(Segmenter):
 
 
 def clip(count=7, height=5, width=6, seed=0):
-    """Returns noise, `uint8 [t,h,w,3]`."""
+    """Returns frames of noise, `uint8 [t,h,w,3]`."""
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 def blobs(rng, ids, height=5, width=6):
-    """Returns a mask with a square of 3x3 pixels at a random place for each id. Later squares may cover earlier ones."""
+    """Returns a mask with a square of 3x3 pixels at a random position for each id. Later squares may cover earlier ones."""
     mask = np.zeros((height, width), np.uint16 if max(ids, default=0) > 255 else np.uint8)
     for k in ids:
         top, left = rng.integers(0, height), rng.integers(0, width)

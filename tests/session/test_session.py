@@ -35,7 +35,7 @@ def test_one_direction_leaves_frames_between_provisional(direction, expected, st
 def test_what_lies_between_range_and_anchor_is_kept_and_not_yielded():
     session = make({0: box(1), 8: box(1)})
     assert run(session, 3, 5) == [(3, False), (4, False), (4, True), (3, True)]
-    assert states(session) == "appffpppa"  # the forward pass computed frames 1 to 4, the backward pass 7 to 3
+    assert states(session) == "appffpppa"  # forward pass: frames 1 to 4; backward pass: frames 7 to 3
     assert session.segmenter.steps == 4 + 5
     run(session, 5, 8)
     assert states(session) == "appfffffa" and session.segmenter.steps == 4 + 5 + 7  # the backward pass is not repeated
@@ -49,7 +49,7 @@ def test_what_is_up_to_date_is_not_computed_again():
     assert session.segmenter.steps == steps
     session.annotate(6, box(1))
     run(session)
-    assert session.segmenter.steps == steps + 1 + 1 + 2  # frame 5 from both sides, then frames 7 and 8
+    assert session.segmenter.steps == steps + 1 + 1 + 2  # two passes for frame 5, one pass for frames 7 and 8
 
 
 def test_an_anchor_starts_again_with_its_frame_and_mask():
@@ -72,7 +72,7 @@ def test_what_cannot_be():
     with pytest.raises(ValueError, match="expected forward, backward or both"):
         session.propagate(direction="up")
     for t in (-1, 9):
-        for one in (make({}), session):  # before and after the frames were counted
+        for one in (make({}), session):  # the frames of `session` were already counted
             with pytest.raises(IndexError):
                 one.annotate(t, box(1))
     with pytest.raises(ValueError, match="of its frame"):

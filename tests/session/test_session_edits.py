@@ -90,7 +90,7 @@ def test_going_on_after_closing_is_as_if_it_had_not_been_closed():
     once, twice = (make({0: box(1), 7: box(1, 2)}) for _ in range(2))
     run(once)
     results = twice.propagate()
-    for _ in range(9):  # six frames forward, and three of the six frames backward
+    for _ in range(9):  # all six frames of the forward pass, and three of the backward pass
         next(results)
     results.close()
     assert states(twice) == "apppfffam"
@@ -125,9 +125,9 @@ def test_an_edit_while_it_runs_counts_afterwards():
     for i, (t, result) in enumerate(results):
         seen.append((t, result.final))
         if i == 3:
-            session.annotate(6, box(1, 2))  # ahead of the pass
+            session.annotate(6, box(1, 2))  # the pass has not reached this frame
         if i == 5:
-            session.annotate(3, box(1, 2, top=2))  # behind the pass
+            session.annotate(3, box(1, 2, top=2))  # the pass has already computed this frame
         if i == 7:
             session.remove(2)
     run(expected)

@@ -1,4 +1,4 @@
-"""Tests saved sessions: after loading, they behave as before, user files do not change, and errors name damaged files."""
+"""Tests saved sessions: a loaded session equals the saved session, user files do not change, and errors name damaged files."""
 
 import json
 import os
@@ -189,7 +189,7 @@ def test_changes_of_an_older_session_do_not_count(tmp_path):
     session.save(tmp_path)
     older = (tmp_path / "changes.jsonl").read_bytes()
     Session.load(tmp_path, Stub(), FRAMES).save(tmp_path)
-    # The older changes are still there, as if the process had ended after it replaced only `session.json`.
+    # Writes the older changes again, as if the process had ended after replacing only `session.json`.
     (tmp_path / "changes.jsonl").write_bytes(older.replace(b'"3"', b'"4"'))
     assert_same(Session.load(tmp_path, Stub(), FRAMES), session)
 

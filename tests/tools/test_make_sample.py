@@ -25,7 +25,10 @@ def areas(clip):
 
 
 def test_frames_are_those_of_the_script(clip):
-    """Frames only differ by JPEG compression. Masks may differ in a few pixels, because machines round sines differently."""
+    """Rendered frames differ from the bundled frames only by JPEG compression.
+
+    Masks may differ in a few pixels, because machines round sines differently.
+    """
     for t, (frame, mask) in zip((0, FRAMES - 1), render((0, FRAMES - 1)), strict=True):
         assert np.abs(frame.astype(int) - read_image(clip.frames[t])).mean() < 4
         assert (mask != read_mask(clip.masks[t])).mean() < 1e-4

@@ -1,4 +1,4 @@
-"""Tests that rendered sprites have the position and area given by their path, and that a video only depends on its number."""
+"""Tests that rendered sprites have the position and area given by their path, and that a video depends only on its number."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SHAPE = (200, 100)  # width, height
 
 
 def sprite(**path):
-    """Returns a sprite with an opaque red square as its picture. By default, it stands still in the centre of the frame."""
+    """Returns a sprite with an opaque red square as its picture. By default, the sprite stays in the centre of the frame."""
     picture = np.zeros((make_sprites.SPRITE, make_sprites.SPRITE, 4), np.float32)
     picture[...] = 1, 0, 0, 1
     still = {"start": np.array([0.5, 0.5]), "speed": np.zeros(2), "sway": np.zeros(2), "beat": 0, "phase": 0, "size": 0.4}

@@ -16,7 +16,7 @@ from tests.training.tiny_run import MODEL, tiny_config, use_cache
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Yields a folder for compiled programs. The runs of a module and the processes that they start share it.
+    """Yields a folder for compiled programs. All runs of a module and their processes use this folder.
 
     If `make test` has set a cache folder, that folder is used.
     """
@@ -30,7 +30,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_step():
-    """Compiles one step for all configs that need the same step, because tracing takes longer than a run."""
+    """Compiles a step once for all configs that need the same step, because tracing takes longer than a run."""
     with pytest.MonkeyPatch.context() as patch:
         made, steps, compiled = loop.make_step, {}, {}
 

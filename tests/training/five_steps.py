@@ -3,7 +3,7 @@
     python -m tests.training.five_steps OUT DEVICES KIND ... [--sparing] [--coordinator HOST:PORT --process I --processes N]
 
 A KIND is a value of `config.parallel`: jit or pmap. For each KIND, the program writes the final state, metrics of all steps,
-facts about the devices and the optimised program to the folder OUT. `--sparing` saves memory with two micro-batches and
+information about the devices and the optimised program to the folder OUT. `--sparing` saves memory with two micro-batches and
 rematerialisation.
 """
 

@@ -36,7 +36,7 @@ def latest(workdir):
 
 
 def kill_at_random(process, workdir):
-    """Kills the process at a random moment. Returns a line about its progress and the incomplete checkpoints."""
+    """Kills the process at a random moment. Returns a line about the progress of the run and its incomplete checkpoints."""
     begin, before = time.monotonic(), latest(workdir)
     if random.random() < 0.3:
         moment = random.uniform(0, 5)
@@ -66,8 +66,8 @@ def main():
     """Parses the command line, performs both runs and compares them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--folder", type=Path, required=True, help="for the runs; must not exist")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for the runs; must not exist")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
     arguments.folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Runs `train.py` in two processes with stub steps, and checks how both processes end when something fails.
+"""Runs `train.py` in two processes with stub steps, and checks how both processes end after a fault.
 
     python -m tests.training.process_matrix [--only CELL ...] [--folder FOLDER]
 
@@ -29,7 +29,7 @@ CASES = ("step", "data", "disk", "kill", "term", "local", "double", "missing")
 CELLS = [f"{case}-{process}" for case in CASES for process in (0, 1)]
 SETTINGS = ("batch=4", "samples=4000000", "parallel=pmap", "learning_rate.warmup=0", "checkpoint.every=8", "log_every=4")
 SETTINGS += ("stop_above=1e9",)
-# What a process reports after the other process is killed.
+# Pattern of the message of a process after the other process is killed.
 LOST = "(the connection to .* was lost|no heartbeat was received from process)"
 
 
@@ -171,7 +171,7 @@ def _terminate(name, target, other, workdir, run, port, prepared):
 
 
 def _local(name, target, other, workdir, run, port, prepared):
-    """Gives each process a different workdir, like a path on a local disk. Only the workdir of `target` has checkpoints."""
+    """Gives each process a different workdir, as on local disks. Only the workdir of `target` has checkpoints."""
     folders = {target: workdir, other: workdir.with_name("other")}
     shutil.copytree(prepared, workdir)
     before = _files(workdir / "checkpoints")
@@ -224,7 +224,7 @@ _CASES |= {"local": _local, "double": _double, "missing": _missing}
 
 
 def _judge(name, run, event, workdir, expected, bound, text="", files=True):
-    """Compares what the processes did with `expected`. Returns the cell with the result.
+    """Compares the results of the processes with `expected`. Returns the cell.
 
     `expected` maps process numbers to exit codes and patterns of the last line. The line is not checked if its pattern is None.
     """
@@ -255,7 +255,7 @@ def _files(folder):
 
 
 def prepare(folder: Path) -> Path:
-    """Trains in a single process, and terminates it after some checkpoints. Returns the workdir."""
+    """Trains in a single process, and terminates the process after three checkpoints. Returns the workdir."""
     run, workdir = Run(folder / "run"), folder / "workdir"
     run.start(0, workdir, None)
     run.wait_for_steps(workdir)
@@ -268,7 +268,7 @@ def main() -> None:
     """Parses the command line, runs the cells and prints the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*", default=CELLS, choices=CELLS)
-    parser.add_argument("--folder", type=Path, help="for the runs; must not exist")
+    parser.add_argument("--folder", type=Path, help="folder for the runs; must not exist")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     prepared = prepare(folder / "prepared") if any(name.startswith("local") for name in arguments.only) else None

@@ -87,7 +87,7 @@ def test_metrics_and_pictures(server, monkeypatch):
     assert is_begun(workdir) and (workdir / "config.json").read_text() == "{}"
     with Writer(workdir, 0) as writer:
         writer.scalars(1, {"loss": 1.0})
-        assert read_metrics(workdir) == []  # bucket objects cannot be appended to, so the file is uploaded at intervals
+        assert read_metrics(workdir) == []  # objects in buckets cannot be extended, so the file is uploaded at intervals
         writer.flush()
         assert read_metrics(workdir) == [{"step": 1, "loss": 1.0}]
         monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.0)

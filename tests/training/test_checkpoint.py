@@ -137,7 +137,10 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, item, harm):
 
 
 def test_only_damaged_checkpoints(tmp_path):
-    """If all checkpoints are damaged, none is moved. A second attempt reports the same error, and does not start at step 0."""
+    """No checkpoint is moved if all checkpoints are damaged.
+
+    A second attempt reports the same error, and does not start at step 0.
+    """
     with Checkpoints(tmp_path, keep=3, keep_best=0) as checkpoints:
         for step in (2, 4):
             checkpoints.save(state_at(step))
@@ -231,7 +234,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
 
 
 def test_what_was_incomplete_is_cleared_away(tmp_path):
-    """The process was killed while it wrote step 6. The similar folder of step 7 has no record, so it belongs to a user."""
+    """The process was killed while it wrote step 6. The folder of step 7 has no record, so it belongs to a user."""
     for step in (6, 7):
         left = tmp_path / f"checkpoints/{step}.orbax-checkpoint-tmp"
         for item in ("variables.orbax-checkpoint-tmp/d", "training"):

@@ -144,7 +144,10 @@ def test_an_own_checkpoint_comes_before_resume_and_init(train, undisturbed):
 
 
 def test_a_checkpoint_is_saved_before_its_validation_which_sigterm_interrupts(train, undisturbed, tmp_path, monkeypatch):
-    """A run gets SIGTERM in the validation of step 4. The next run fails in that of step 8. Both validations are repeated."""
+    """A run gets SIGTERM in the validation of step 4. The next run fails in the validation of step 8.
+
+    Both validations are repeated.
+    """
     validated = []
 
     def validate(segmenters, plans, size, stop):

@@ -31,7 +31,7 @@ def test_init_from_a_resnet(tmp_path, monkeypatch):
     save_file(tensors, tmp_path / "resnet50.safetensors")
     config.init = str(tmp_path / "resnet50.safetensors")
     state, origin = starting_state(config, model, make_optimization(config, STEPS)[1], tmp_path)
-    assert origin.startswith("both backbones of the resnet")
+    assert origin.startswith("both backbones from the resnet weights")
     kernel = state.params["query_encoder"]["backbone"]["res2_0"]["conv1"]["kernel"]
     np.testing.assert_array_equal(kernel, tensors["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
 

@@ -29,7 +29,7 @@ def run(optimizer, gradients, params):
 def adam(gradients, params, rate, clip=np.inf, decay=0.0):
     """Returns the parameters after training with Adam (algorithm 1 of Kingma and Ba).
 
-    Gradients are clipped by global norm. The weight decay is that of Loshchilov and Hutter.
+    Gradients are clipped by global norm. Weight decay is decoupled from the gradients (Loshchilov and Hutter).
     """
     mean, square = (jax.tree.map(np.zeros_like, params) for _ in range(2))
     for t, gradient in enumerate(gradients, 1):
@@ -50,7 +50,7 @@ def adam(gradients, params, rate, clip=np.inf, decay=0.0):
     ("name", "clip", "decay"), [("adam", 0.0, 0.0), ("adam", 3.0, 0.0), ("adamw", 0.0, 0.1), ("adamw", 3.0, 0.1)]
 )
 def test_equals_the_formulas(x64, name, clip, decay):
-    # With `clip` = 3.0, the first gradient is not clipped, and the others are.
+    # With `clip` = 3.0, the first gradient is not clipped, and the second and third gradients are clipped.
     gradients = [draw(seed, scale) for seed, scale in ((1, 0.1), (2, 5.0), (3, 1.0))]
     found = run(make_optimizer(name, 0.01, clip_norm=clip, weight_decay=decay), gradients, draw(0))
     expected = adam(gradients, draw(0), 0.01, clip or np.inf, decay)

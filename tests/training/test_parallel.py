@@ -37,9 +37,9 @@ def start(folder, *arguments):
 def runs(tmp_path_factory):
     """Runs five steps in all settings.
 
-    Returns a tuple of five items. For the run on one device: the training states, and the arrays of the final state and the
-    metrics. For the other runs, as dicts with the keys `ALL`: the same arrays, and facts about the devices. The last item is
-    the pair of output folders.
+    Returns a tuple of five items. Items 1 and 2 are the training states of the run on one device, and the arrays of its final
+    state and metrics. Items 3 and 4 are dicts with the keys `ALL`: the arrays of the other runs, and data about the devices of
+    these runs. Item 5 is the pair of output folders.
     """
     eight, hosts = tmp_path_factory.mktemp("eight"), tmp_path_factory.mktemp("hosts")
     with socket.socket() as free:

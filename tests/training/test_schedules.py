@@ -1,4 +1,4 @@
-"""Schedules, against expected values."""
+"""Compares schedules with expected values."""
 
 import numpy as np
 import pytest

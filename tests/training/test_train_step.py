@@ -1,4 +1,4 @@
-"""Tests the random numbers of memory dropout ("coins"), the metrics of a step, and how many objects a step computes.
+"""Tests the random numbers of memory dropout ("coins"), the metrics of a step, and the number of objects in a step.
 
 `test_parity.py` tests the loss and its gradients, and `test_parallel.py` tests steps on several devices.
 """

@@ -40,7 +40,7 @@ def tiny_config(steps=8, batch=2):
 
 
 def tiny_batch(step, batch=2, process=0, processes=1):
-    """Returns one process's part of batch `step`. Clips are rectangles on noise, seeded by the sample numbers."""
+    """Returns the shard of batch `step` for one process. Clips are rectangles on noise, seeded by the sample numbers."""
     clips = [_clip(step * batch + i) for i in range(batch)][process * batch // processes : (process + 1) * batch // processes]
     return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 

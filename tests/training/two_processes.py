@@ -17,7 +17,7 @@ from tests.training.test_checkpoint import assert_same, state_at
 
 
 def main(workdir, port, process):
-    """Saves two states together with the other process, and restores the last state."""
+    """Saves two states in both processes, and restores the last state."""
     jax.distributed.initialize(f"localhost:{port}", 2, int(process), heartbeat_timeout_seconds=600)
     with Checkpoints(Path(workdir), keep=2, keep_best=1) as checkpoints:
         checkpoints.save(Parallel("jit", 2).replicate(state_at(3)), {"jf": 0.5})

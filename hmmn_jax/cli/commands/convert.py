@@ -1,4 +1,4 @@
-"""Converts checkpoints between PyTorch and JAX, and turns ImageNet weights into initial weights for training.
+"""Converts checkpoints between PyTorch and JAX, and converts ImageNet weights to initial weights for training.
 
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
   hmmn-jax convert to-torch OUT weights.safetensors      # or .pth if PyTorch is installed; --half: as float16
@@ -16,7 +16,7 @@ from hmmn_jax.cli.arguments import anywhere, local
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.ArgumentParser]:
-    """Adds the arguments of the command. Returns a function that adds a subcommand for one kind of conversion."""
+    """Adds the arguments of the command. Returns a function that adds further subcommands."""
     kinds = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def command(name: str, text: str, convert: Callable | str, *positional: str) -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
         "randomly with --seed."
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
-    add("--seed", type=int, default=0, help="seed for the new layers")
+    add("--seed", type=int, default=0, help="seed for the randomly initialised layers")
     sizes = "folder or workdir with the model's config (default: the published dimensions and the backbone from the file)"
     add("--config", type=local, default=None, help=sizes)
     text = "Lists the tensors of a checkpoint. For a checkpoint folder, shows the names from the official PyTorch checkpoint."

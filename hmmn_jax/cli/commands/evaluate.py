@@ -44,7 +44,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=anywhere, required=True, metavar="ROOT", help="root folder of the data, such as the DAVIS folder"
     )
-    text = "local folder for copies of data in a bucket, which later runs reuse (default: a temporary folder)"
+    text = "local folder for copies of data in a bucket; later runs reuse the copies (default: a temporary folder)"
     parser.add_argument("--stage", type=local, metavar="DIR", help=text)
     lines = (f"  {name:<18} {(make.__doc__ or '').strip()}" for name, make in BENCHMARKS.items())
     parser.epilog = "\n".join(["benchmarks:", *lines])

@@ -1,7 +1,7 @@
 """Converts masks on disk to the formats of other programs.
 
 MASKS is a folder of PNGs, each named after its frame in VIDEO. For frame 12 of a video file, the name is 00012.png. The masks
-can be the output of 'hmmn-jax segment' in RUN/masks/NAME, or of any other method.
+can come from 'hmmn-jax segment' (RUN/masks/NAME) or from any other method.
 
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind coco --output clip.json
   hmmn-jax export RUN/masks/clip --video clip.mp4 --kind rgba --output layers.zip --probabilities RUN/probabilities/clip

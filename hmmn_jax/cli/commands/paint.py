@@ -1,7 +1,7 @@
 """Opens a page in the browser to paint objects, propagate them through a video, and correct and export the masks.
 
-VIDEO is a video file or a folder of images; the default is the bundled clip. By default, the page is served only to this
-machine. Changes are saved immediately in a project folder, by default VIDEO.hmmn in the working directory.
+VIDEO is a video file or a folder of images. The default is the bundled clip. By default, the page is served only to this
+machine. Changes are saved immediately in a project folder. The default project folder is VIDEO.hmmn in the working directory.
 
   hmmn-jax paint
   hmmn-jax paint clip.mp4

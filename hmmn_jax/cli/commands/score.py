@@ -1,4 +1,4 @@
-"""Scores masks on disk according to the rules of a benchmark. J and F are computed as in the official DAVIS toolkit.
+"""Scores masks on disk according to the rules of a benchmark. J and F are defined as in the official DAVIS toolkit.
 
   hmmn-jax score PRED --benchmark davis2017_val --data DAVIS
   hmmn-jax score PRED --benchmark davis2016_val --data DAVIS --output RUN

@@ -2,10 +2,10 @@
 
 VIDEO is a video file or a folder of images. The mask is an indexed PNG of the same size as the first frame. In the mask, each
 object has its own id (1, 2, ...), and the background is 0. A mask that contains only 0 and 255 has one object. To annotate
-several frames, pass a folder of masks as --mask. Each mask is named after its frame. The mask of frame 12 of a video file,
-counted from 0, is named 00012.png. If an object is missing from a mask, the object is considered absent from that frame. A
-frame between two masks is segmented using both masks. Many paint programs can save indexed PNGs. To draw masks in the browser,
-use 'hmmn-jax paint VIDEO'.
+several frames, pass a folder of masks as --mask. Each mask is named after its frame. The frames of a video file are counted
+from 0. For example, the mask of frame 12 is named 00012.png. If an object is missing from a mask, the object is considered
+absent from that frame. A frame between two masks is segmented using both masks. Many paint programs can save indexed PNGs. To
+draw masks in the browser, use 'hmmn-jax paint VIDEO'.
 
   hmmn-jax segment clip.mp4 --mask first.png --output OUT
   hmmn-jax segment FRAMES --mask FRAMES_MASKS/00000.png --output OUT --movie gif
@@ -14,7 +14,7 @@ use 'hmmn-jax paint VIDEO'.
   hmmn-jax segment clip.mp4 --mask first.png --output OUT --checkpoint HMMN_weights.pth
 
 Writes OUT/masks/NAME/FRAME.png with the ids of the given masks, and OUT/report.html. For a video file, also writes
-OUT/movies/NAME.mp4 with the size and frame rate of VIDEO. To resume an interrupted run, rerun the command. Video files require
+OUT/movies/NAME.mp4 with the size and frame rate of VIDEO. If a run is interrupted, run the command again. Video files require
 PyAV. To install PyAV, run pip install 'hmmn-jax[video]'.
 """
 
@@ -102,7 +102,8 @@ def run(options: argparse.Namespace) -> None:
 def _movie(options: argparse.Namespace) -> str | None:
     """Returns the kind of movie to write.
 
-    The default for a video file is mp4. PyAV is required to read the video, and it can also write mp4.
+    The default for a video file is mp4. An mp4 movie needs no additional package, because PyAV is already required to read
+    the video file.
     """
     from hmmn_jax.io.video_file import PAGED_SUFFIXES
 

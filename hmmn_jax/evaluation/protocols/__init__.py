@@ -1,4 +1,4 @@
-"""The benchmarks, with one module for each. Importing this package registers all benchmarks."""
+"""The benchmarks, with one module for each benchmark. Importing this package registers all benchmarks."""
 
 from hmmn_jax.evaluation.protocols.base import Protocol, Task, make_protocol, register, registered
 from hmmn_jax.evaluation.protocols.burst import Burst

@@ -109,7 +109,7 @@ class Protocol(abc.ABC):
 
     @property
     def submits(self) -> bool:
-        """Whether results are submitted to a server, and therefore packed instead of scored."""
+        """Whether the results are packed into a file for a server instead of being scored."""
         return bool(self.submission)
 
     def write_submission(self, path: Path, masks: Path, clips: Sequence[Clip]) -> str:
@@ -120,7 +120,7 @@ class Protocol(abc.ABC):
         return f"{len(write_zip(path, masks, clips, self.submission, self.mask_files))} masks"
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Returns the reason why the server would reject an archive of the videos; "" if the server would accept it."""
+        """Returns the reason why the server would reject an archive of the videos; "" if the archive is accepted."""
         return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
@@ -132,7 +132,10 @@ class Protocol(abc.ABC):
         return ids
 
     def read(self, root: Path) -> Task:
-        """Finds and opens the videos that the settings select. Raises DataError or ConfigError."""
+        """Finds and opens the videos that the settings select.
+
+        Raises DataError if a selected video is not found, and ConfigError if a setting does not match the folder.
+        """
         task = Task(self, inputs=self.inputs(root))
         openers = self.find(root, task.notes)
         for name, opens in _choose(openers, tuple(self.settings.sequences), root).items():

@@ -48,9 +48,10 @@ class BurstClip(Clip):
 
 @register("burst")
 class Burst(Protocol):
-    """The sequences in `annotations/SPLIT/first_frame_annotations.json`, with images in `images/SPLIT/DATASET/SEQUENCE`.
+    """Segments the sequences that `annotations/SPLIT/first_frame_annotations.json` lists.
 
-    Tracks may overlap, so each track is segmented separately. The result is `submission.json`. HOTA scores are not computed.
+    The images are in `images/SPLIT/DATASET/SEQUENCE`. Tracks may overlap, so each track is segmented separately. The result is
+    `submission.json`. HOTA scores are not computed.
     """
 
     mask_files = FOLDERS
@@ -82,7 +83,7 @@ class Burst(Protocol):
         )
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Rejects a result that does not contain all sequences in the file of given masks."""
+        """Returns an error message if a sequence in the file of given masks is missing from the result, and "" otherwise."""
         listed = {sequence.key for clip in clips[:1] for sequence in read_burst(_burst(clip).given_file)}
         missing = len(listed - {_burst(clip).sequence.key for clip in clips})
         return (

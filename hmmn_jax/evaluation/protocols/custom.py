@@ -25,7 +25,10 @@ _VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv
 
 @register("custom")
 class Custom(Protocol):
-    """The folders and video files in `JPEGImages`. 255 is an object if a video has no other ids; otherwise, it is void."""
+    """Evaluates the image folders and video files in `JPEGImages`.
+
+    255 is an object if a video has no other ids; otherwise, 255 is void.
+    """
 
     rule = OWN_RULE
 
@@ -100,7 +103,7 @@ class Custom(Protocol):
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids, with 0 (background) in place of void pixels."""
+        """Returns the ids, with void pixels set to 0 (background)."""
         return scored_ids(ids, self.settings.single_object)
 
     def _open_folder(self, read: Callable[[], VideoFiles], notes: Notes) -> Clip:
@@ -116,7 +119,7 @@ class Custom(Protocol):
 
     @property
     def _direction(self) -> str:
-        """The direction of propagation; "" if it is not set, as in the validation during training."""
+        """The direction of propagation; "" if the setting is missing, for example in the validation during training."""
         return self.settings.get("direction", "")
 
 

@@ -53,5 +53,5 @@ class Davis(Protocol):
         return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids to show in pictures: those that are scored."""
+        """Returns the scored ids, which are shown in pictures."""
         return scored_ids(ids, self.settings.single_object)

@@ -1,4 +1,4 @@
-"""Long-time Video, a benchmark of videos with thousands of frames. The annotated frames are scored as in DAVIS."""
+"""Long-time Video, a benchmark of videos with thousands of frames. The scoring follows the DAVIS rule."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,16 +25,17 @@ class LongVideoPlan(BenchmarkPlan):
 
 @register("long_video")
 class LongVideo(VideoFolders):
-    """The videos in `SPLIT.txt`. 255 is background in annotations and results."""
+    """Evaluates the videos that `SPLIT.txt` lists. 255 is background in annotations and results."""
 
     rule = (
         "J and F of DAVIS are computed on the annotated frames except the first and the last. The DAVIS toolkit computes the "
-        "same scores on a copy of the annotated frames. The scorer of the data set excludes only the first annotated frame."
+        "same scores for a data set that contains only the annotated frames. The scorer of the Long Videos data set excludes "
+        "only the first annotated frame."
     )
     annotated_only = True
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Returns the names in the list."""
+        """Returns the names in `SPLIT.txt`."""
         return read_list(root / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:

@@ -44,7 +44,7 @@ class LvosPlan(BenchmarkPlan):
 
 @register("lvos")
 class Lvos(VideoFolders):
-    """The videos in `SPLIT_meta.json`. The first mask of each object is given. 255 is an id."""
+    """Evaluates the videos that `SPLIT_meta.json` lists. The first mask of each object is given. 255 is an id."""
 
     value_255 = "id"
     figures = lvos.FIGURES
@@ -64,7 +64,10 @@ class Lvos(VideoFolders):
         return {video: _Facts(ranges, None if unseen is None else video in unseen) for video, ranges in objects.items()}
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Keeps only the first mask of each object, because the validation data contains the masks of all frames."""
+        """Returns the clip with only the first mask of each object.
+
+        The validation data contains the masks of all frames, and only the first mask of each object may be given.
+        """
         wanted, first = set(clip.about.ranges), {}
         for t in sorted(clip.masks):
             if new := wanted.intersection(np.unique(clip.read_annotation(t)).tolist()):
@@ -97,7 +100,7 @@ class Lvos(VideoFolders):
             if not own.scored:
                 raise DataError(
                     f"{clip.name}, object {i}: no frame is between its first and last frame, so the object cannot be scored. "
-                    "Remove the object."
+                    "Remove the object from the meta file."
                 )
             for number in own.scored:
                 t = places.get(f"{number:08d}", -1)

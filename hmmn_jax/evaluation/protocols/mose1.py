@@ -1,4 +1,4 @@
-"""MOSE v1, scored like DAVIS. Only the masks of the first frames are public."""
+"""MOSE v1, scored according to the DAVIS rule. Only the first mask of each validation video is public."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Mose1Plan(BenchmarkPlan):
 
 @register("mose1")
 class Mose1(VideoFolders):
-    """The videos are the folders in `JPEGImages`. 255 in annotations is background."""
+    """Evaluates the folders in `JPEGImages`, each of which is a video. 255 in annotations is background."""
 
     def listed(self, root: Path) -> dict[str, Any] | None:
         """Returns None, because MOSE has no list of videos."""

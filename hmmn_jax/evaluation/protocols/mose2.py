@@ -1,4 +1,7 @@
-"""MOSE v2, with an adaptive F and scores for disappearance and reappearance. Only the masks of the first frames are public."""
+"""MOSE v2, with an adaptive F and scores for disappearance and reappearance.
+
+Only the first mask of each validation video is public.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +44,7 @@ class Mose2Plan(BenchmarkPlan):
         return super().read_prediction(folder, index)
 
     def score(self, frames: Iterable[ScoredFrame]) -> mose2.Mose2Scores:
-        """Scores the frames as the server does."""
+        """Computes the same scores as the server."""
         return mose2.score_frames(frames, self.ids, self.clip.name)
 
     def score_folder(self, folder: Path) -> SequenceScores:
@@ -60,7 +63,10 @@ class Mose2Plan(BenchmarkPlan):
 
 @register("mose2")
 class Mose2(VideoFolders):
-    """The videos are the folders in `JPEGImages`. Objects are the ids in meta.json or, without meta.json, in the first mask."""
+    """Evaluates the folders in `JPEGImages`, each of which is a video.
+
+    Without meta.json, the objects are the ids in the first mask.
+    """
 
     value_255 = "id"
     figures = mose2.FIGURES
@@ -91,7 +97,10 @@ class Mose2(VideoFolders):
         return Mose2Plan(clip, scored, clip.about.objects)
 
     def refuse_submission(self, clips: Sequence[Clip]) -> str:
-        """Rejects a single video, because the server treats a single folder as the parent of all videos."""
+        """Returns an error message if there is only one video, and "" otherwise.
+
+        If an archive contains only one folder, the server treats this folder as the parent of all videos.
+        """
         return "the server scores an archive of a single video as 0. Segment all videos." if len(clips) == 1 else ""
 
 
@@ -104,7 +113,10 @@ class _Entry:
 
     @classmethod
     def read(cls, about: Any) -> "_Entry":
-        """Reads an entry. Its ids are in a list or are the keys of a dict. Raises ValueError, TypeError or KeyError."""
+        """Reads an entry, whose ids are in a list or are the keys of a dict.
+
+        Raises ValueError, TypeError or KeyError for an invalid entry.
+        """
         objects = tuple(int(i) for i in about["objects"])
         if not objects or min(objects) < 1 or len(set(objects)) < len(objects):
             raise ValueError(f"the ids are {objects}, expected unique ids of at least 1")

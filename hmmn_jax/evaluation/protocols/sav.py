@@ -74,14 +74,17 @@ class SavPlan(Plan):
 
 @register("sav")
 class Sav(Protocol):
-    """The videos in `sav_SPLIT.txt`. The first mask of each object is given. Folder 000 contains the masks of object 1."""
+    """Evaluates the videos that `sav_SPLIT.txt` lists.
+
+    The first mask of each object is given. Folder 000 contains the masks of object 1.
+    """
 
     mask_files = FOLDERS
     figures = sav.FIGURES
     rule = "Objects are numbered from 1. The masks of object 1 are in the folder 000."
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds the videos in the list."""
+        """Finds the videos that `sav_SPLIT.txt` lists."""
         return {name: partial(self._open, root, name, notes) for name in read_list(root / f"sav_{self.settings.split}.txt")}
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
@@ -98,7 +101,7 @@ class Sav(Protocol):
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids to show in pictures. Objects with larger ids cover those with smaller ids."""
+        """Returns the ids to show in pictures. Objects with larger ids cover objects with smaller ids."""
         files = files_of_objects(clip.annotations[index])
         return flatten({i: read_ids(path) > 0 for i, path in files.items()}, (height, width))
 

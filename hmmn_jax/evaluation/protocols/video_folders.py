@@ -19,7 +19,9 @@ from hmmn_jax.io.notes import Notes
 
 
 class VideoFolders(Protocol):
-    """Videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`. The first mask is given.
+    """Evaluates videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`.
+
+    The first mask is given.
 
     Attributes:
         value_255: meaning of 255 in annotations; see `Clip`.
@@ -35,14 +37,17 @@ class VideoFolders(Protocol):
 
     @abc.abstractmethod
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Returns `Clip.about` of each video by name, or None if there is no list. Raises DataError for an invalid list."""
+        """Returns the metadata of each video (see `Clip.about`) by name, or None if the benchmark has no list of videos.
+
+        Raises DataError for an invalid list.
+        """
 
     def given(self, clip: Clip, notes: Notes) -> Clip:
-        """Selects the given masks of a video: the first mask or, if `late_objects` is set, all masks."""
+        """Returns the clip with its given masks: the first mask or, if `late_objects` is set, all masks."""
         return clip
 
     def find(self, root: Path, notes: Notes) -> dict[str, Opener]:
-        """Finds the videos in the list, or all folders if there is no list."""
+        """Finds the videos in the list of the benchmark (see `listed`), or all video folders if there is no list."""
         listed, settings = self.listed(root), self.settings
         found = find_unlisted(
             root,

@@ -29,7 +29,10 @@ class VostPlan(BenchmarkPlan):
 
 @register("vost")
 class Vost(VideoFolders):
-    """The videos in `ImageSets/SPLIT.txt`, with the frames in `JPEGImages_10fps` if that folder exists. 255 is background."""
+    """Evaluates the videos that `ImageSets/SPLIT.txt` lists. 255 is background.
+
+    Frames are read from `JPEGImages_10fps` if that folder exists, and from `JPEGImages` otherwise.
+    """
 
     figures = vost.FIGURES
     annotated_only = True
@@ -39,7 +42,7 @@ class Vost(VideoFolders):
         return FAST if (root / FAST).is_dir() else super().images(root)
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Returns the names in the list."""
+        """Returns the names in `ImageSets/SPLIT.txt`."""
         return read_list(root / "ImageSets" / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:

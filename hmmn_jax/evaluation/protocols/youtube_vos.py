@@ -1,4 +1,4 @@
-"""YouTube-VOS 2018 and 2019. The masks of the training set are public, but those of the validation set are not."""
+"""YouTube-VOS 2018 and 2019. In the validation set, only the first mask of each object is public."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +38,7 @@ class YouTubePlan(AnnotatedPlan):
 
 @register("youtube_vos")
 class YouTubeVOS(Protocol):
-    """The videos in `meta.json`. Objects may start on different frames.
+    """Evaluates the videos that `meta.json` lists. Objects may start on different frames.
 
     All frames are segmented. The masks of the frames listed in meta.json are submitted.
 
@@ -76,7 +76,7 @@ class YouTubeVOS(Protocol):
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Returns a plan that scores each object on the annotated frames after its first mask.
 
-        The annotations that the server uses are not public.
+        Only the server can score the validation set, because the annotations of the validation set are not public.
         """
         plan = plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
         if clip.about is None:

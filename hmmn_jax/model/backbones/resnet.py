@@ -69,7 +69,7 @@ class ResNet(Backbone):
         self.require_groups(self.norm, self.norm_groups, widths)
 
     def make(self, compute: Compute, with_masks: bool, name: str | None = None) -> "ResNetModule":
-        """Makes the module."""
+        """Creates the Linen module of the backbone."""
         return ResNetModule(self, compute, with_masks, name=name)
 
     def stages(self, compute: Compute) -> tuple[Stage, ...]:
@@ -100,7 +100,7 @@ class ResNet(Backbone):
         return fold_norms(variables, convs), dataclasses.replace(self, norm="none")
 
     def torch_names(self, with_masks: bool) -> dict[str, Path]:
-        """Returns the names in the official checkpoint, in checkpoint order."""
+        """Maps the names in the official checkpoint to variables of a module, in checkpoint order."""
         table: dict[str, Path] = {name: ("constants", "normalise", name) for name in ("mean", "std")}
         folded = self.norm == "none"
 
@@ -130,7 +130,7 @@ class ResNet(Backbone):
         return table
 
     def pretrained_names(self) -> dict[str, str]:
-        """Returns the names in torchvision's files."""
+        """Maps the names from `torch_names` to the names in torchvision's files."""
         names = {}
         for name in self.torch_names(with_masks=False):
             part, _, rest = name.partition(".")
@@ -139,12 +139,12 @@ class ResNet(Backbone):
         return names
 
     def pretrained_ignores(self, name: str) -> bool:
-        """Returns True for the last stage and for the classifier."""
+        """Returns whether a tensor belongs to the last stage or to the classifier."""
         return name.startswith(("layer4.", "fc."))
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Returns whether the names are those of a ResNet from torchvision."""
+        """Returns whether the names are tensor names of a ResNet from torchvision."""
         return any(".layer1." in f".{name}" for name in names)
 
 
@@ -173,18 +173,18 @@ class ResNetModule(BackboneModule):
         return self.conv_frame(self.normalise(frame))
 
     def masks(self, masks: Float[Array, "b H W 2"]) -> Float[Array, "b h2 w2 c"]:
-        """Computes the sum of the two mask convolutions as one convolution of both masks."""
+        """Computes the masks' contribution to the first layer as one convolution of both masks."""
         kernel = jnp.concatenate([self.conv_mask(), self.conv_others()], axis=2)
         kernel = kernel.astype(self.compute.dtype_of(kernel))
         return conv2d(masks.astype(kernel.dtype), kernel, 2)
 
     def before_blocks(self, stem: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h4 w4 c"]:
-        """Applies the normalisation and max-pooling."""
+        """Applies the normalisation, ReLU and max-pooling."""
         return max_pool(nn.relu(stem if self.sizes.norm == "none" else self.norm1(stem)))
 
 
 class Bottleneck(nn.Module):
-    """A bottleneck block with convolutions of 1x1, 3x3 and 1x1, and a shortcut, which is a projection if `project` is set."""
+    """A bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a shortcut. The shortcut is a projection if `project` is set."""
 
     features: int
     sizes: ResNet

@@ -46,12 +46,12 @@ export const project = () => read("project");
 export const timeline = () => read("timeline");
 export const exportList = () => read("exports");
 
-/** Address of a frame's JPEG; `height` is for thumbnails. */
+/** The URL of a frame's JPEG. For a thumbnail, `height` is the requested height in pixels. */
 export function frameAddress(t, version, height) {
   return `/api/frames/${t}.jpg?v=${encodeURIComponent(version)}${height ? `&h=${height}` : ""}`;
 }
 
-/** The ids of a frame and the ETag of their revision; `ids` is null for a frame without a mask. */
+/** Fetches the ids of a frame and the ETag of the frame's revision. `ids` is null for a frame without a mask. */
 export async function mask(t) {
   try {
     const response = await call("GET", `masks/${t}`);
@@ -83,7 +83,7 @@ export const deleteObject = (revision, id) => change("DELETE", `objects/${id}`, 
 export const mergeObjects = (revision, into, from) => change("POST", "objects/merge", { json: { into, from }, ...since(revision) });
 export const undo = (revision) => change("POST", "undo", since(revision));
 
-/** Stores the in and out points, which select the frames first <= t < stop. */
+/** Stores the in and out points. The points select the frames first <= t < stop. */
 export const setRange = (first, stop) => change("PATCH", "project", { json: { range: [first, stop] } });
 export const startJob = (json) => change("POST", "jobs", { json });
 export const stopJob = () => change("DELETE", "jobs/current");
@@ -92,7 +92,7 @@ export const startExport = (json) => change("POST", "exports", { json });
 /**
  * Receives the events that the server sends after event number `after`. The browser reconnects automatically.
  *
- * @param {string|number} after the number of an event, as in `project`
+ * @param {string|number} after the number of an event, for example the `event` field of the project
  * @param {Object<string, function>} handlers the handler for each event name; `open` and `lost` are events of the connection
  */
 export function listen(after, handlers) {

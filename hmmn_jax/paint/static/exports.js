@@ -5,9 +5,9 @@ import { attempt } from "./notices.js";
 import { element } from "./objects.js";
 
 const KINDS = {
-  davis: ["Indexed PNGs", "Each frame is one image. The pixel values are the object ids, and the palette is that of DAVIS."],
+  davis: ["Indexed PNGs", "Each frame is one image. The pixel values are the object ids, and the palette is the DAVIS palette."],
   binary: ["Black and white PNGs", "Each object has one image per frame."],
-  rgba: ["Cut-outs, RGBA PNGs", "Each image shows one object on a transparent background. Edges are soft if probabilities are stored, and hard otherwise."],
+  rgba: ["Cut-outs, RGBA PNGs", "Each image shows one object on a transparent background. Edges are soft if probabilities are stored. Otherwise, edges are hard."],
   coco: ["COCO JSON", "The masks are run-length encoded. Each frame is an image."],
   ytvis: ["YouTube-VIS JSON", "The masks are run-length encoded. Each object is a track."],
   mp4: ["Video with masks, MP4", "The file contains all selected frames at the frame rate of the video."],

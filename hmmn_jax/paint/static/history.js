@@ -18,7 +18,7 @@ export class History {
     let total = this.#changes.reduce((sum, change) => sum + bytes(change), 0);
     while (total > this.limit && this.#changes.length > 1) {
       const oldest = this.#changes.shift();
-      // The later undone changes of the frame cannot be redone without the dropped one.
+      // The later undone changes of the frame cannot be redone without the dropped change.
       if (oldest.undone) this.clear(oldest.t);
       total = this.#changes.reduce((sum, change) => sum + bytes(change), 0);
     }
@@ -43,7 +43,7 @@ export class History {
     return [own.length - undone, undone];
   }
 
-  /** Drops the changes of frame t, or of all frames if t is undefined. Needed if the patches no longer match the masks. */
+  /** Drops the changes of frame t, or of all frames if t is undefined. Call `clear` when patches no longer match the mask. */
   clear(t) {
     this.#changes = t === undefined ? [] : this.#changes.filter((change) => change.t !== t);
   }

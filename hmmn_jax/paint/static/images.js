@@ -1,8 +1,8 @@
-// The pictures of the frames, in full size and as thumbnails. The most recently used pictures are kept.
+// The pictures of the frames, in full size and as thumbnails. The most recently used pictures are cached.
 
 import * as api from "./api.js";
 
-/** A map that drops the least recently used entries. */
+/** A map of at most `limit` entries. A new entry replaces the least recently used entry if the map is full. */
 class Recent {
   #map = new Map();
 
@@ -39,7 +39,7 @@ export class Images {
     this.thumbnails = new Recent(400);
   }
 
-  /** The picture of frame t, an `ImageBitmap`. */
+  /** Returns a promise of the picture of frame t, an `ImageBitmap`. */
   frame(t) {
     return this.frames.get(t, () => {
       const picture = this.#fetch(t);
@@ -51,7 +51,7 @@ export class Images {
   async #fetch(t) {
     const response = await fetch(api.frameAddress(t, this.project.version)).catch(() => null);
     if (!response?.ok) throw new api.ApiError(response?.status ?? 0, `Frame ${t + 1} could not be loaded.`);
-    // The flood fill compares colours, so they must not be converted.
+    // The flood fill compares colours, so the browser must not convert the colours.
     return createImageBitmap(await response.blob(), { colorSpaceConversion: "none" });
   }
 

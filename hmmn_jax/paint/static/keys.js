@@ -1,4 +1,4 @@
-// All actions and their keys. Buttons, keyboard shortcuts and the help are generated from this list.
+// All actions and their keys. The buttons, the keyboard shortcuts and the help use this list.
 
 import { element } from "./objects.js";
 import { TOOLS } from "./tools.js";
@@ -39,7 +39,7 @@ export function actions(app) {
       corner: { keys: ["Backspace"], text: "Remove the last corner of the polygon", run: () => tools.dropCorner() },
     },
     "Keyboard pointer": {
-      keyboard: { keys: ["k"], text: "Use the arrow keys to move the pointer or to change frames", run: () => app.setKeyboard(!model.keyboard) },
+      keyboard: { keys: ["k"], text: "Switch the arrow keys between moving the pointer and changing frames", run: () => app.setKeyboard(!model.keyboard) },
       press: { keys: ["Enter"], text: "Start or end a stroke, add a corner, or fill an area", run: () => (model.keyboard ? tools.press() : tools.closePolygon()) },
       close: { keys: ["shift+Enter"], text: "Close the polygon", run: () => tools.closePolygon() },
     },

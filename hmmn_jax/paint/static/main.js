@@ -1,4 +1,4 @@
-// The main module of the `hmmn-jax paint` page. It connects all other modules.
+// The main module of the `hmmn-jax paint` page. This module connects all other modules.
 
 import * as api from "./api.js";
 import { Exports } from "./exports.js";
@@ -93,7 +93,7 @@ class App {
     if (this.view.shown?.t === t) this.masks.accept(t);
   }
 
-  /** Sets the in point before or the out point after the current frame; "whole" removes both points. */
+  /** Sets the in point before the current frame, or the out point after the current frame. "whole" removes both points. */
   async setPoint(which) {
     const { model } = this;
     const { current, project } = model;
@@ -176,7 +176,7 @@ class App {
         model.set({ connected: false });
         setBanner("The connection to the server is lost. The page is trying to reconnect. You can continue to paint. Your changes will be saved after the page has reconnected.");
         if (!closed) return;
-        // The server was restarted and rejects the request, because the browser does not have access yet.
+        // A restarted server rejects the request until the user opens the server's new address in this browser.
         source.close();
         await new Promise((resolve) => setTimeout(resolve, RETRY));
         this.#listen(await this.#resume());
@@ -266,7 +266,7 @@ class App {
     byId("whole").addEventListener("click", () => this.setPoint("whole"));
     for (const button of document.querySelectorAll("dialog .close")) button.addEventListener("click", () => button.closest("dialog").close());
     for (const dialog of document.querySelectorAll("dialog")) {
-      dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // close on a click outside
+      dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // a click outside closes the dialog
     }
   }
 
@@ -309,7 +309,7 @@ function middle(canvas) {
   return [left + width / 2, top + height / 2];
 }
 
-/** Makes the first Tab focus the first link, because Chromium would otherwise start after the selected object. */
+/** Makes the first press of Tab focus the first link. Otherwise, Chromium would focus the control after the selected object. */
 function startFocusAtTop() {
   const { body } = document;
   if (document.activeElement !== body) return;

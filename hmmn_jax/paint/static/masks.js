@@ -1,10 +1,11 @@
-// The masks of the frames. A mask is fetched when its frame is shown. Edits change it in place and are saved in the background.
+// The masks of the frames. A mask is fetched when its frame is shown. Edits change the mask in place, and are saved in the
+// background.
 
 import * as api from "./api.js";
 import { History } from "./history.js";
 import { ask, notice, setBanner } from "./notices.js";
 
-const KEPT_BYTES = 96e6; // memory budget for masks, in bytes; the masks of recently shown frames are kept
+const KEPT_BYTES = 96e6; // memory budget for masks, in bytes; the masks of recently shown frames are cached
 const RETRY = 1500; // milliseconds between attempts if the server does not respond
 
 export class Masks {
@@ -20,7 +21,7 @@ export class Masks {
     Object.assign(this, { model, changed, history: new History() });
   }
 
-  /** The entry of frame t. If the frame has no mask, all `ids` are background. */
+  /** Returns the entry of frame t, and fetches the mask if necessary. If the frame has no mask, all `ids` are background. */
   async load(t) {
     const known = this.#entries.get(t);
     if (known) {
@@ -41,7 +42,7 @@ export class Masks {
     return this.#entries.get(t);
   }
 
-  /** Sets whether frame t is being painted, in which case its mask is not replaced by masks from the server. */
+  /** Sets whether frame t is being painted. While a frame is being painted, masks from the server do not replace its mask. */
   hold(t, held) {
     const entry = this.#entries.get(t);
     if (!entry) return;
@@ -109,7 +110,7 @@ export class Masks {
     }
   }
 
-  /** Fetches the mask of frame t again, unless the mask is edited in the meantime. */
+  /** Fetches the mask of frame t again. If the mask is edited in the meantime, the fetched mask is discarded. */
   async refresh(t) {
     const entry = this.#entries.get(t);
     if (entry === undefined) return;

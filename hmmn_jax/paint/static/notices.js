@@ -47,7 +47,7 @@ export function setBanner(text) {
  *
  * @param {string} title
  * @param {string} text
- * @param {[string, string][]} answers value and label; Enter selects the first
+ * @param {[string, string][]} answers the value and the label of each answer; Enter selects the first answer
  * @returns {Promise<string>} the value of the answer; "" if the dialog was closed
  */
 export function ask(title, text, answers) {

@@ -7,7 +7,7 @@ import { attempt, notice } from "./notices.js";
 const COLOURS = ["#ff4d4d", "#2ec4ff", "#ffd23f", "#3ddc84", "#c77dff", "#ff8c42", "#00e0c6", "#ff66c4", "#9be564", "#6c8cff"];
 
 export class Objects {
-  /** @param {Model} model, @param {Masks} masks, @param {function()} rewritten called after all masks have changed */
+  /** @param {Model} model, @param {Masks} masks, @param {function()} rewritten called after the server rewrites the masks */
   constructor(model, masks, rewritten) {
     Object.assign(this, { model, masks, rewritten, list: document.getElementById("objects") });
     this.drawn = "";

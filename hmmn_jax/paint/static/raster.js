@@ -1,9 +1,9 @@
 // Paints object ids with integer arithmetic. Shapes drawn on a canvas have soft edges, which would result in wrong ids.
 //
-// A mask is a Uint8Array or Uint16Array of height * width ids, row by row; 0 is the background. Pixel (x, y) covers the
+// A mask is a Uint8Array or Uint16Array of height * width ids in row-major order; 0 is the background. Pixel (x, y) covers the
 // square from (x, y) to (x + 1, y + 1).
 
-/** One change of a mask, with the data to undo it. */
+/** One change of a mask, with the data to undo the change. */
 export class Edit {
   /**
    * @param {Uint8Array|Uint16Array} ids the mask, which is changed in place
@@ -16,7 +16,7 @@ export class Edit {
     this.box = null; // [left, top, right, bottom) of the painted pixels
   }
 
-  /** Paints the pixels left <= x < right of row y that are in the picture. */
+  /** Paints the pixels left <= x < right of row y that are inside the mask. */
   span(y, left, right) {
     left = Math.max(left, 0);
     right = Math.min(right, this.width);
@@ -42,7 +42,7 @@ export class Edit {
   }
 }
 
-/** The ids in a box of a mask, row by row. */
+/** The ids in a box of a mask, in row-major order. */
 export function cut(ids, width, [left, top, right, bottom]) {
   const piece = new ids.constructor((right - left) * (bottom - top));
   for (let y = top; y < bottom; y++) {
@@ -73,12 +73,12 @@ export function disc(size) {
   return rows;
 }
 
-/** The top left pixel of a disc around a point of the picture, whose coordinates may be fractions of pixels. */
+/** The top left pixel of the square that encloses a disc around a point. The point may have fractional coordinates. */
 export function discAt(point, size) {
   return point.map((value) => Math.round(value - size / 2));
 }
 
-/** Paints a disc with its top left pixel at (x, y). */
+/** Paints a disc. The top left pixel of the square that encloses the disc is (x, y). */
 export function stamp(edit, rows, [x, y]) {
   rows.forEach(([left, right], i) => edit.span(y + i, x + left, x + right));
 }
@@ -108,7 +108,7 @@ export function* line([x, y], [toX, toY]) {
   }
 }
 
-/** Paints the pixels whose centres are inside a polygon, by the even-odd rule. Corners `[x, y]` are corners of pixels. */
+/** Paints the pixels whose centres are inside a polygon, by the even-odd rule. Corners `[x, y]` have integer coordinates. */
 export function polygon(edit, corners) {
   const top = Math.max(Math.min(...corners.map(([, y]) => y)), 0);
   const bottom = Math.min(Math.max(...corners.map(([, y]) => y)), edit.height);

@@ -16,7 +16,7 @@ export class Run {
     model.on(["job"], () => this.#draw());
   }
 
-  /** Computes masks from the current frame to the out point, from the current frame to the in point, or for the whole range. */
+  /** Computes masks in a direction: "forward" to the out point, "backward" to the in point, or "both" for the whole range. */
   async start(direction) {
     const { model } = this;
     if (model.running) {

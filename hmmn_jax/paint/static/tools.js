@@ -1,4 +1,4 @@
-// The painting tools. They handle pointer and keyboard events on the canvas.
+// The painting tools. The tools handle pointer and keyboard events on the canvas.
 
 import { notice } from "./notices.js";
 import { disc, discAt, Edit, flood, polygon, stamp, stroke } from "./raster.js";
@@ -16,8 +16,8 @@ const CLOSE = 9; // distance from the first corner, in CSS pixels, within which 
 
 export class Tools {
   #stroke = null; // the current stroke, as {t, edit, rows, at}
-  #touches = new Map(); // fingers on the canvas
-  #panned = null; // the last position of the pointer while it moves the frame
+  #touches = new Map(); // the position of each finger on the canvas, by pointer id
+  #panned = null; // the last position of the pointer while the user moves the frame
 
   /** @param {Model} model, @param {View} view, @param {Masks} masks */
   constructor(model, view, masks) {
@@ -31,7 +31,7 @@ export class Tools {
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("dblclick", () => this.closePolygon());
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    // A change of tool, object, frame or visibility ends the current stroke; its pixels are kept.
+    // A change of tool, object, frame or visibility ends the current stroke. The painted pixels are kept.
     model.on(["tool", "object", "current", "hidden"], () => {
       this.finish();
       this.#setCorners([]);
@@ -58,7 +58,7 @@ export class Tools {
     this.#painted(at, at, rows.length);
   }
 
-  /** Paints up to a point of the frame. */
+  /** Continues the stroke to a point of the frame. */
   extend(point) {
     const { edit, rows, at } = this.#stroke;
     const to = discAt(point, rows.length);
@@ -68,7 +68,7 @@ export class Tools {
     this.#painted(at, to, rows.length);
   }
 
-  /** Ends the stroke, which is then saved. */
+  /** Ends the stroke and saves it. */
   finish() {
     if (this.#stroke === null) return;
     const { t, edit } = this.#stroke;
@@ -137,7 +137,7 @@ export class Tools {
 
   // The keyboard pointer
 
-  /** Moves the keyboard pointer by pixels of the frame. */
+  /** Moves the keyboard pointer by dx and dy pixels of the frame. */
   step(dx, dy) {
     const { width, height } = this.model.project;
     const [x, y] = this.view.pointer ?? [width / 2, height / 2];
@@ -146,7 +146,7 @@ export class Tools {
     if (this.painting) this.extend(this.view.pointer);
   }
 
-  /** Acts like a click at the keyboard pointer. With the brush, each call starts or ends a stroke. */
+  /** Performs the action of a click at the keyboard pointer. With the brush, each call starts or ends a stroke. */
   press() {
     const point = this.view.pointer;
     if (point === null) return;
@@ -228,7 +228,10 @@ export class Tools {
 
   // Methods that several tools use
 
-  /** Starts a change of the mask. Returns null and shows a notice if painting is not possible. */
+  /**
+   * Returns an `Edit` of the mask, or null if painting is not possible. In the latter case, a notice is shown, unless
+   * the frame is still loading.
+   */
   #edit(erase) {
     const { model, view } = this;
     const t = model.current;
@@ -236,14 +239,14 @@ export class Tools {
     if (view.shown?.t !== t || entry === undefined) return null; // the frame is still loading
     const { chosen } = model;
     if (!erase && chosen === undefined) return refuse("Add an object before you paint.");
-    if (!erase && chosen.locked) return refuse(`${chosen.name} is locked. Unlock it to paint it.`);
-    if (!erase && !chosen.visible) return refuse(`${chosen.name} is hidden. Show it to paint it.`);
+    if (!erase && chosen.locked) return refuse(`${chosen.name} is locked. Unlock the object before you paint it.`);
+    if (!erase && !chosen.visible) return refuse(`${chosen.name} is hidden. Show the object before you paint it.`);
     if (model.hidden) model.set({ hidden: false });
     if (!erase && chosen.id > 255 && entry.ids.BYTES_PER_ELEMENT === 1) {
       this.masks.widen(t, chosen.id);
       view.shown.ids = entry.ids;
     }
-    // Lock hidden objects, so that they are not painted over by mistake.
+    // Lock hidden objects, so that the user does not paint over these objects by mistake.
     const locked = model.objects.filter((object) => object.locked || !object.visible).map(({ id }) => id);
     return new Edit(entry.ids, model.project.width, erase ? 0 : chosen.id, new Set(locked));
   }

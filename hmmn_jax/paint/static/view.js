@@ -1,4 +1,4 @@
-// The canvas. It shows a frame with its masks, at any position and zoom, and the marks of the current tool.
+// The canvas. The canvas shows a frame with its mask at any position and zoom, and the outline of the current tool.
 
 import { disc, discAt } from "./raster.js";
 import { redrawer } from "./redraw.js";
@@ -25,7 +25,7 @@ export class View {
     model.on(["tool", "size", "object", "magnifier", "current"], () => this.draw());
   }
 
-  /** Shows a frame, given its number, its picture and its ids. */
+  /** Shows a frame, given the frame index, the picture and the ids. */
   show(t, image, ids) {
     const first = this.shown === null;
     this.shown = { t, image, ids };
@@ -40,7 +40,7 @@ export class View {
   paint(box) {
     if (this.shown === null) return;
     const { width, height } = this.overlay;
-    // Outlines extend one pixel beyond the box.
+    // A change inside the box can change outlines one pixel outside the box.
     const [left, top, right, bottom] = box ?? [0, 0, width, height];
     const area = [Math.max(left - 1, 0), Math.max(top - 1, 0), Math.min(right + 1, width), Math.min(bottom + 1, height)];
     if (area[0] >= area[2] || area[1] >= area[3]) return;
@@ -98,7 +98,7 @@ export class View {
     this.zoom(this.scale / STEP, at);
   }
 
-  /** Moves the frame by CSS pixels. */
+  /** Moves the frame by dx and dy CSS pixels. */
   pan(dx, dy) {
     this.origin = [this.origin[0] + dx, this.origin[1] + dy];
     this.fitted = false;
@@ -106,7 +106,7 @@ export class View {
     this.draw();
   }
 
-  // Keeps a part of the frame visible.
+  // Moves the frame if necessary, so that a part of the frame remains visible.
   #contain() {
     if (this.shown === null) return;
     const sizes = [this.shown.image.width, this.shown.image.height];
@@ -220,7 +220,7 @@ export class View {
     c.stroke(path);
   }
 
-  // Returns the fill colour and the outline colour [r, g, b, a] of each id.
+  // Returns the fill colour [r, g, b, a] of each object, by id. Hidden objects are transparent.
   #palette() {
     const alpha = Math.round(2.55 * this.model.opacity);
     const palette = new Map();
@@ -232,7 +232,7 @@ export class View {
   }
 }
 
-/** The picture of the ids in an area [left, top, right, bottom). Outlines are pixels with a neighbour that has another id. */
+/** Returns an image of the ids in an area [left, top, right, bottom). Outlines are pixels with a neighbour of another id. */
 export function colour(ids, width, height, [left, top, right, bottom], palette, outlines) {
   const data = new ImageData(right - left, bottom - top);
   const words = new Uint32Array(data.data.buffer);

@@ -1,4 +1,4 @@
-"""Tests which options the commands pass to the functions that do the work."""
+"""Tests which arguments the commands pass to functions such as `evaluate`."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ FRAMES, MASKS = discs(3)
 
 
 def test_the_kinds_of_the_help():
-    """The command has a copy of the list of export kinds, so that --help does not import slow modules."""
+    """The command's copy of the list of export kinds must be complete. With the copy, --help does not import slow modules."""
     assert tuple(ALL) == KINDS
 
 
