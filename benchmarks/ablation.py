@@ -29,7 +29,7 @@ from hmmn_jax.training.validation import validate
 FIRST_ONLY = {"max_memory_frames": 1}
 # For each row of the table: the changes to the model config, and the changes to the settings of the `Segmenter`.
 VARIANTS: dict[str, tuple[dict, dict]] = {
-    "unchanged (every 5th frame)": ({}, {}),
+    "unchanged model (every 5th frame in memory)": ({}, {}),
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
     "no kernel": ({"use_kernel": False}, {}),
     "no top-k reads, no kernel": ({"use_topk_read": False, "use_kernel": False}, {}),

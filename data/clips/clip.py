@@ -48,7 +48,7 @@ class Sketch(NamedTuple):
 
 
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Creates sample number `sample` (int64 scalar). The result depends only on this number and the config.
+    """Creates the training clip with the number `sample` (int64 scalar). The result depends only on this number and the config.
 
     Returns a dict with frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], and rows and numbers
     int32 [t].
@@ -75,7 +75,7 @@ def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[s
 
 
 def sketch_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor, draws: Draws) -> Sketch:
-    """Draws the frames, objects and geometry of one attempt, and warps the masks."""
+    """Randomly selects the frames, objects and geometry of a clip, and warps the masks."""
     tables = fetcher.tables
     plan = make_plan(config, tables, sample, draws)
     t, donors, pasted = config.frames, plan.donor_id.shape[0], plan.frames.shape[0] - config.frames

@@ -95,7 +95,7 @@ def step_record(workdir: AnyPath, step: int) -> Record:
             raise DataError(f"{path}: the file is not the record of a checkpoint")
     except DataError as error:
         way_out = "Move the file elsewhere. The checkpoint of this step will not be deleted"
-        raise CheckpointError(f"{path}: the file is not a record of this program. {way_out}") from error
+        raise CheckpointError(f"{path}: the file is not a checkpoint record of hmmn-jax. {way_out}") from error
     return record
 
 

@@ -58,12 +58,15 @@ def memory_stem(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array)
     return _apply(config, "memory_stem", variables, frame)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def memory_first_layer(
+def _memory_first_layer(
     config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array
 ) -> jax.Array:
     """Computes the first layer of the memory encoder for a subset of the objects."""
     return _apply(config, "memory_first_layer", variables, stem, mask, others)
+
+
+memory_first_layer = jax.jit(_memory_first_layer, static_argnums=0)
+memory_first_layer_donating = jax.jit(_memory_first_layer, static_argnums=0, donate_argnums=2)
 
 
 def _layers(module: nn.Module, method: str, variables: dict[str, Any], x: jax.Array, *args: jax.Array | None) -> Any:
@@ -122,10 +125,13 @@ def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array
         )
 
 
-def memorize(config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array) -> Memory:
-    """Encodes a frame into memory for a subset of the objects."""
+def memorize(
+    config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array, donate: bool
+) -> Memory:
+    """Encodes a frame into memory for a subset of the objects. If `donate` is set, the result replaces `stem` in memory."""
     with jax.named_scope("memorize"):
-        first = functools.partial(memory_first_layer, config, variables, stem, mask, others)
+        first_layer = memory_first_layer_donating if donate else memory_first_layer
+        first = functools.partial(first_layer, config, variables, stem, mask, others)
         features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep the input in memory
         strides = ("s16", "s8", "s4") if config.use_topk_read else ("s16",)
         names = [f"{kind}_{stride}" for stride in strides for kind in ("key", "value")]
@@ -146,16 +152,23 @@ def decode(
     found: Match,
     fine: banks.FineMemory | None,
     size: tuple[int, ...],
+    donate: bool = False,
 ) -> jax.Array:
-    """Runs the top-k reads and the decoder. Returns each object's probability, `[1,o,H,W]`."""
+    """Runs the top-k reads and the decoder. Returns each object's probability, `[1,o,H,W]`.
+
+    If `donate` is set, intermediate results replace `query.shared_s8` and `query.shared_s4` in memory. This requires a single
+    object.
+    """
     with jax.named_scope("decode"):
         readout, decoder = read_fine(config, fine, query, found), _of(variables, "decoder")
         block, refine = res_block(config), Refine(config)
         x = layers(Decoder(config), "add_shared", decoder, query.shared_s16, readout.s16)
         x = layers_donating(block, "__call__", _of(decoder, "res_s16"), x)
-        for name, shared, read in (("refine_s8", query.shared_s8, readout.s8), ("refine_s4", query.shared_s4, readout.s4)):
+        reads = [readout.s4, readout.s8]
+        del readout  # so that each readout is freed after its use
+        for name, shared in (("refine_s8", query.shared_s8), ("refine_s4", query.shared_s4)):
             part = _of(decoder, name)
-            s = layers(refine, "add_readout", part, x, shared, read)
+            s = (layers_donating if donate else layers)(refine, "add_readout", part, shared, x, reads.pop())
             s = layers_donating(block, "__call__", _of(part, "res_skip"), s)
             s = layers_donating(refine, "add_coarse", {}, s, x)
             x = layers_donating(block, "__call__", _of(part, "res_out"), s)
@@ -245,9 +258,11 @@ def memories(
     The masks of a range are computed only when the range is encoded, which saves memory.
     """
     stem, union = memory_stem(config, variables, frame), sum_objects(probs)
+    donate = probs.shape[1] == 2  # a single object
     for start, stop in objects:
         mask, others = split_range(probs, union, start, stop - start)
-        yield memorize(config, variables, stem, mask, jnp.zeros_like(others) if independent else others)
+        others = jnp.zeros_like(others) if independent else others
+        yield memorize(config, variables, stem, mask, others, donate)
 
 
 def remember(

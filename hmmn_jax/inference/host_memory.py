@@ -1,6 +1,8 @@
 """Configures malloc for processes that run on a CPU. Only scripts use this module: a library should not change malloc."""
 
 import ctypes
+import importlib
+import itertools
 import sys
 from typing import Any
 
@@ -15,14 +17,20 @@ _SETTINGS = (
     (-1, 2**30),
 )
 
+# Caches in which JAX keeps the StableHLO module of each compiled program, 1 to 2 MB per program. JAX has no public function
+# that drops only these modules. If a version of JAX does not have these caches, the modules remain in memory.
+_LOWERED = (("jax._src.pjit", "_pjit_lower"), ("jax._src.interpreters.pxla", "_cached_lowering_to_hlo"))
+_MAX_DROPS = 500  # JAX compiles a program with effects, such as `jax.debug.print`, in each call if its module is dropped
+
 
 def keep_host_memory_small() -> None:
     """Configures glibc's malloc for this process, so that malloc reuses buffers and returns unused memory to the system.
 
     Call this function before other threads start. On systems without glibc, this function does nothing.
 
-    Memory that was used for compilation is returned to the system immediately. On a CPU, at 480x864, this configuration reduces
-    the peak memory by a quarter. The system time for page allocation decreases by 0.3 s per frame.
+    The modules from which programs were compiled are dropped, and memory that was used for compilation is returned to the
+    system immediately. On a CPU, at 480x864, this configuration reduces the peak memory by a third. The system time for page
+    allocation decreases by 0.3 s per frame.
     """
     if sys.platform == "win32":  # on Windows, CDLL(None) raises an error
         return
@@ -31,9 +39,19 @@ def keep_host_memory_small() -> None:
         return
     for option in _SETTINGS:
         libc.mallopt(*option)
+    programs = itertools.count()
 
     def trim(event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
+            if next(programs) < _MAX_DROPS:
+                _drop_lowered_modules()
             libc.malloc_trim(0)
 
     jax.monitoring.register_event_duration_secs_listener(trim)
+
+
+def _drop_lowered_modules() -> None:
+    for module, name in _LOWERED:
+        clear = getattr(getattr(importlib.import_module(module), name, None), "cache_clear", None)
+        if clear is not None:
+            clear()

@@ -303,11 +303,12 @@ class Segmenter:
                 donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
             ):  # not for several videos, because the last result refers to the same array
                 state.probs.delete()  # with many objects, this array is large, and later frames need only the banks
+            donate_query = query is None and state.probs.shape[1] == 2  # a single object; callers may use a given query again
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):
                 found, centres = compiled.match(config, new[i], query, slot + 1, turns=room.turns)
-                p.append(compiled.decode(config, variables, query, found, new[i].fine, size))
+                p.append(compiled.decode(config, variables, query, found, new[i].fine, size, donate_query))
                 new[i] = new[i].replace(centres=centres)
             probs, shown = self._decide(p, state.ids)
         kept = (group.kept + ((int(state.index) - int(group.start)) % self.mem_every == 0) for group in groups)

@@ -111,7 +111,7 @@ class Refine(nn.Module):
             readout: the readout of the fine memory, or None if there is no fine memory.
             keep: whether each sample uses its fine memory. None means that all samples use their fine memories.
         """
-        s = self.res_skip(self.add_readout(x, skip, readout, keep))
+        s = self.res_skip(self.add_readout(skip, x, readout, keep))
         return self.res_out(self.add_coarse(s, x))
 
     def skip(self, features: Float[Array, "b h2 w2 c2"]) -> Float[Array, "b h2 w2 c"]:
@@ -120,8 +120,8 @@ class Refine(nn.Module):
 
     def add_readout(
         self,
-        x: Float[Array, "bo h w c"],
         skip: Float[Array, "b h2 w2 c"],
+        x: Float[Array, "bo h w c"],
         readout: Float[Array, "b o h2 w2 v"] | None,
         keep: Bool[Array, " b"] | None = None,
     ) -> Float[Array, "bo h2 w2 c"]:

@@ -68,7 +68,7 @@ class Project:
     """
 
     def __init__(self, session: Session, folder: ProjectFolder, saved: Saved, log: EventLog, first: int = 0):
-        """Starts from the current state of a session.
+        """Creates a project from the current state of a session.
 
         Args:
             session: the session of the project's video.

@@ -147,7 +147,7 @@ def test_long_video(roots, tmp_path):
     assert done.code == 0, done.err
     assert written(tmp_path / "run") == [f"rat/{t:05d}.png" for t in (0, 3, 6, 9, 11)]
     page = (tmp_path / "run/report.html").read_text()
-    assert "The scorer of the data set excludes only the first annotated frame." in page
+    assert "The scorer of the Long Videos data set excludes only the first annotated frame." in page
 
 
 def test_sav(roots, tmp_path):

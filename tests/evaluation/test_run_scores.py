@@ -65,7 +65,10 @@ class TestScores:
         root = davis_folder(tmp_path, {"v": [[1, 4]] * 4}, split="val")
         shutil.copytree(root / "Annotations/480p", tmp_path / "pred")
         done = run_evaluate(config=davis(), data=root, score=tmp_path / "pred")
-        assert done.code == 0 and "where no mask contains them: 2 ids missing from the first annotation" in done.err
+        assert (
+            done.code == 0
+            and "scores a missing id as 1.0 if no mask contains the id: 2 ids missing from the first annotation" in done.err
+        )
         assert "v                        4  1.000" in done.out  # the toolkit scores objects 1 to 4, although only 1 and 4 exist
 
     def test_a_void_that_stays_when_its_object_has_disappeared_is_no_object(self, tmp_path):

@@ -212,10 +212,11 @@ def test_equal_blocks_of_both_encoders_are_compiled_once():
     segmenter.step(segmenter.init(frames[0], rectangles((1,), 64, 80)), frames[1])
     # Programs without donation: the max-pooling of each encoder, the first block of each stage, keys and values (the encoders
     # share the programs for all keys and for the stride-16 value), the query's contributions to the decoder at three strides,
-    # and the decoder's inputs at three strides.
-    assert programs.layers._cache_size() == 5 + 6 + 3 + 3
-    # Programs with donation: the other blocks of the second and third stages, and the decoder's blocks and sums.
-    assert programs.layers_donating._cache_size() == 2 + 3 + 2
+    # and the decoder's input at stride 16.
+    assert programs.layers._cache_size() == 5 + 6 + 3 + 1
+    # Programs with donation: the other blocks of the second and third stages, the decoder's inputs at strides 8 and 4, and the
+    # decoder's blocks and sums.
+    assert programs.layers_donating._cache_size() == 2 + 2 + 3 + 2
 
 
 def test_a_clip_of_30_frames_compiles_when_it_starts_and_when_its_bank_doubles():

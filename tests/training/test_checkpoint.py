@@ -171,10 +171,10 @@ def test_a_record_that_is_not_one_of_a_checkpoint(tmp_path, about):
         checkpoints.save(state_at(4))
         with pytest.raises(CheckpointError) as caught:
             checkpoints.wait()
-    with pytest.raises(CheckpointError, match=r"checkpoints/2\.json: the file is not a record") as again:
+    with pytest.raises(CheckpointError, match=r"checkpoints/2\.json: the file is not a checkpoint record") as again:
         Checkpoints(tmp_path, keep=1, keep_best=1)
     message = str(caught.value)
-    assert message == str(again.value) and message.startswith(f"{path}: the file is not a record of this program")
+    assert message == str(again.value) and message.startswith(f"{path}: the file is not a checkpoint record of hmmn-jax")
     assert "Free some space" not in message and "\n" not in message
     assert (files(tmp_path / "checkpoints/2"), path.read_bytes()) == before
     assert_same(restore_latest(tmp_path, state_at(0)), state_at(4))
@@ -187,7 +187,7 @@ def test_files_of_a_user_among_the_records_stay(tmp_path):
         (folder / name).write_text("mine")
     Checkpoints(tmp_path, keep=1, keep_best=0)
     (folder / "7.json").write_text("mine")  # named like a record, but step 7 has no checkpoint
-    with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: the file is not a record"):
+    with pytest.raises(CheckpointError, match=r"checkpoints/7\.json: the file is not a checkpoint record"):
         Checkpoints(tmp_path, keep=1, keep_best=0)
     assert set(files(folder).values()) == {b"mine"} and len(files(folder)) == 3
 

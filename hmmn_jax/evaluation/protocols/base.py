@@ -124,7 +124,7 @@ class Protocol(abc.ABC):
         return ""
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Returns the annotation of a frame as ids to show in pictures."""
+        """Returns the annotation of a frame as an array of object ids, for display in pictures."""
         return self.shown(clip.read_truth(index, height, width))
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:

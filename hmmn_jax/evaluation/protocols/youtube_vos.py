@@ -69,7 +69,7 @@ class YouTubeVOS(Protocol):
         return dataclasses.replace(open_sequence(video, self.settings.late_objects, notes), about=groups)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders of frames and annotations, for the split and for all frames."""
+        """Returns the folders `JPEGImages` and `Annotations` of both `SPLIT` and `SPLIT_all_frames`."""
         homes = root / self.settings.split, root / f"{self.settings.split}_all_frames"
         return tuple(home / kind for home in homes for kind in ("JPEGImages", "Annotations"))
 
