@@ -1,4 +1,4 @@
-"""Segments the sequences of a benchmark, a folder of images, or a video file. Scores the new masks or existing masks.
+"""Segments the sequences of a benchmark, a folder of images, or a video file. Scores the new masks, or the masks in PRED.
 
     python evaluate.py --config configs/evaluate/davis2016_val.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
@@ -89,7 +89,7 @@ def check() -> None:
 
 
 def main(_: list[str]) -> None:
-    """Runs the evaluation and exits with its exit code."""
+    """Runs the evaluation, then ends the process with the exit code of the evaluation."""
     logging.set_verbosity(logging.ERROR)  # otherwise, Orbax logs a line for every thread
     leave(run_by_flags(PROGRAM, run, RESUME, output_folder(), f"the command received SIGTERM. {RESUME}"))
 

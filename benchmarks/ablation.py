@@ -4,7 +4,7 @@
 
 Prints a table with J&F, J and F on DAVIS-2016, by default at the original frame size. All objects of the first mask are treated
 as one object. All rows of the table use the same weights. This is possible because training randomly disables the memories at
-strides 8 and 4. The last row is a baseline without a model.
+strides 8 and 4. The last row is a baseline that repeats the first mask and uses no model.
 """
 
 import argparse
@@ -33,9 +33,9 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
     "no top-k reads (strides 8 and 4)": ({"use_topk_read": False}, {}),
     "no kernel": ({"use_kernel": False}, {}),
     "no top-k reads, no kernel": ({"use_topk_read": False, "use_kernel": False}, {}),
-    "every frame": ({}, {"mem_every": 1}),
-    "every 10th frame": ({}, {"mem_every": 10}),
-    "first and previous frame": ({}, FIRST_ONLY),
+    "every frame in memory": ({}, {"mem_every": 1}),
+    "every 10th frame in memory": ({}, {"mem_every": 10}),
+    "first and previous frame in memory": ({}, FIRST_ONLY),
 }
 
 
@@ -53,13 +53,13 @@ def repeat_first_mask(sequence: VideoFiles) -> SequenceScores:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Scores all variants and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="a folder in the layout of DAVIS-2016")
     parser.add_argument("--split", default="val")
     parser.add_argument("--sequences", nargs="*", help="use only these sequences")
-    parser.add_argument("--size", type=int, default=0, help="shorter side of the network's input; 0: size of the frames")
+    parser.add_argument("--size", type=int, default=0, help="shorter side of the network's input in pixels; 0: frame size")
     parser.add_argument("--only", nargs="*", help="print only the rows whose names start with one of these prefixes")
     args = parser.parse_args()
     logging.set_verbosity(logging.ERROR)
@@ -79,7 +79,8 @@ def main() -> None:
         repeated = [repeat_first_mask(sequence) for sequence in sequences]
         mean = summarize(repeated)
         figures = [mean.jf_mean, mean.j.mean, mean.f.mean, *(summarize([scores]).jf_mean for scores in repeated)]
-        rows.append(["*repeat the first mask*", *(f"*{figure:.3f}*" for figure in figures)])
+        label = "*no model: the mask of the first frame is repeated in every frame*"
+        rows.append([label, *(f"*{figure:.3f}*" for figure in figures)])
     print(*("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])), sep="\n")
 
 

@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="total time in minutes; scales all time limits")
     parser.add_argument("--steps", default=",".join(STEPS), help="names of steps, separated by commas (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="use tiny models and shapes to test the script")
-    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print a table of these results files")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.table:

@@ -134,7 +134,7 @@ def values(sizes: Sizes) -> Iterator[Figures]:
         arguments = (*arrays, noise((1, h, w, config.key_dim_s16), "bfloat16"), None, jnp.asarray(count))
         for name, turns in (("traced", None), ("known", slots - 2)):
             read = functools.partial(kernel_guided_read, turns=turns)
-            yield {"case": f"read, T={count} of {slots} slots, length {name}"} | timed(read, *arguments, runs=sizes.runs)
+            yield {"case": f"read, T={count} of {slots} slots, loop length {name}"} | timed(read, *arguments, runs=sizes.runs)
 
 
 def fine_read(sizes: Sizes) -> Iterator[Figures]:
@@ -199,7 +199,7 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
 
 
 def single_programs(sizes: Sizes) -> Iterator[Figures]:
-    """Repeats the measurements of `frame` with separate programs for each batch of objects, which are the default on a CPU."""
+    """Repeats two measurements of `frame` with separate programs for each batch of objects, the default on a CPU."""
     yield from frame(dataclasses.replace(sizes, memory=sizes.memory[:1]), sizes.frames[:2], fused=False)
 
 

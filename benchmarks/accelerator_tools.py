@@ -89,7 +89,7 @@ def capacity(count: int) -> int:
 
 
 def remembering(segmenter: Segmenter, state: State, picture: np.ndarray, count: int) -> State:
-    """Returns a state with `count` memory frames, including the previous frame, and a bank of the corresponding capacity."""
+    """Returns a state with `count` memory frames, including the previous frame, and a bank of `capacity(count)` slots."""
     while state.groups[0].bank is None or int(state.groups[0].kept) < 1:
         state, _ = segmenter.step(state, picture, donate=True)
     groups = []

@@ -12,9 +12,9 @@ Two baselines are compared with `worst`. The baseline `first` uses only the anno
 `forward` uses the same corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With
 --permanent, all policies except `random` also run with all annotated frames in the memory of each pass.
 
-Scores are the mean J&F over objects and frames, computed once for all frames and once for the frames that are never annotated.
+Scores are the mean J&F over objects and frames, computed once for all frames and once for the frames that no round annotates.
 The tables contain the scores and the rank correlation between confidence and J. The output lists each sequence for which the
-J&F of never-annotated frames decreases by more than 0.01 from one round to the next. A picture of the frame with the largest
+J&F of these unannotated frames decreases by more than 0.01 from one round to the next. A picture of the frame with the largest
 decrease is written to OUT.
 
 A line for each finished sequence and policy is written to OUT/rows.jsonl. Rerunning the command resumes with the missing
@@ -102,7 +102,7 @@ def play_forward(
     for t in corrections:
         session.annotate(t, truth[t])
         stop = min((a for a in session.annotated if a > t), default=len(frames))
-        if t + 1 < stop:  # the frames before t are unchanged
+        if t + 1 < stop:  # the masks before t do not change
             for _ in session.propagate(t + 1, stop, "forward"):
                 pass
         j, f = scores([session.masks[s] for s in range(len(frames))], truth)
@@ -138,8 +138,8 @@ def at_random(seed: int) -> Choose:
 class Permanent(Segmenter):
     """Adds all annotated frames to the memory of each pass. The frame at which the pass starts is the first memory frame.
 
-    The other annotated frames may be far away in time. Their kernels are centred on the most similar cells of the frame at
-    which the pass starts.
+    The other annotated frames may be far away in time. The kernels of these frames are centred on the most similar cells of the
+    frame at which the pass starts.
     """
 
     session: Session
@@ -231,7 +231,7 @@ def main() -> None:
     )
     add("--size", type=int, default=0, help="shorter side of frames and masks in pixels; 0: full size")
     add("--policies", nargs="+", choices=POLICIES, default=["worst"])
-    add("--by_position", action="store_true", help="weight passes only by position, not by reliability (use a different --out)")
+    add("--by_position", action="store_true", help="weight passes by frame position, not reliability (use a different --out)")
     add("--permanent", action="store_true", help="also run the policies with all annotated frames in memory")
     add("--rounds", type=int, default=5)
     add("--checkpoint", default="lite")

@@ -65,7 +65,7 @@ def confidence_pairs(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
     """Returns all tables as Markdown."""
-    found = [_by_way(rows, 0, "all frames"), _by_way(rows, 1, "frames never annotated")]
+    found = [_by_way(rows, 0, "all frames"), _by_way(rows, 1, "frames without an annotation")]
     found += [_by_sequence(rows), _confidence(rows)]
     named = [(row, r, t) for row in rows for r, t in falls(row) if row["policy"] != "random"]
     found += [f"{row['sequence']}, {row['policy']}: J&F falls in round {r}, most in frame {t}" for row, r, t in named]
@@ -75,7 +75,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
 def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
     """Returns a table with the J&F of each policy and round, averaged over sequences.
 
-    If a policy was run with several seeds, the table also contains the range over seeds.
+    If a policy was run with several seeds, the table also contains the range of J&F over the seeds.
     """
     ways: dict[str, dict[int, list[list[float]]]] = {}
     for row in rows:
@@ -89,7 +89,7 @@ def _by_way(rows: Sequence[dict[str, Any]], which: int, title: str) -> str:
             cells = [f"{c} ({low:.3f} to {high:.3f})" for c, low, high in zip(cells, means.min(0), means.max(0), strict=True)]
         lines.append(f"| {way} | {' | '.join(cells)} |")
     rounds = max((len(row["rounds"]) for row in rows), default=0)
-    return _table(f"J&F, {title}", [f"round {r}" for r in range(rounds)], lines)
+    return _table(f"J&F of {title}", [f"round {r}" for r in range(rounds)], lines)
 
 
 def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
@@ -100,7 +100,8 @@ def _by_sequence(rows: Sequence[dict[str, Any]]) -> str:
         added = row["rounds"][-1]["annotated"]
         lines.append(f"| {row['sequence']}, {row['policy']} | {' | '.join(f'{m:.3f}' for m in never)} | {added} |")
     rounds = max((len(row["rounds"]) for row in rows), default=0)
-    return _table("J&F, frames never annotated, by sequence", [*(f"round {r}" for r in range(rounds)), "annotated"], lines)
+    heads = [*(f"round {r}" for r in range(rounds)), "annotated frames"]
+    return _table("J&F of frames without an annotation, by sequence", heads, lines)
 
 
 def _confidence(rows: Sequence[dict[str, Any]]) -> str:
@@ -119,7 +120,8 @@ def _confidence(rows: Sequence[dict[str, Any]]) -> str:
         doubtful = j[np.argsort(c, kind="stable")[: max(len(c) // 10, 1)]]
         lost = f"{(doubtful < LOST).mean():.2f} | {(j < LOST).mean():.2f}"
         lines.append(f"| {name} | {len(c)} | {spearman(c, j):.2f} | {lost} |")
-    heads = ["objects in frames", "Spearman's rho", f"J < {LOST} in the least confident tenth", f"J < {LOST} in all"]
+    heads = ["pairs of confidence and J", "Spearman's rho"]
+    heads += [f"fraction with J < {LOST}, least confident tenth", f"fraction with J < {LOST}, all objects"]
     return _table("Confidence", heads, lines)
 
 

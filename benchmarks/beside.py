@@ -54,7 +54,10 @@ def main() -> None:
         others.append(frames_per_second(given.other, given.other_checkpoint, given.frames, given.mask))
         print(f"this checkout: {ours[-1]:.2f} frames/s, other checkout: {others[-1]:.2f} frames/s", flush=True)
     here, there = statistics.median(ours), statistics.median(others)
-    print(f"medians of {given.rounds} rounds: this checkout {here:.2f}, other checkout {there:.2f}, ratio {here / there:.2f}")
+    print(
+        f"medians of {given.rounds} rounds, in frames/s: this checkout {here:.2f}, other checkout {there:.2f}, "
+        f"ratio {here / there:.2f}"
+    )
 
 
 if __name__ == "__main__":

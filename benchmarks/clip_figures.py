@@ -1,4 +1,4 @@
-"""Prints statistics of a mixture of clips: the fraction of each data set, skips between frames, and objects per clip.
+"""Prints statistics of training clips: the share of each data set, the skipped frames, and the number of objects per clip.
 
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.clips import make_batches
 from hmmn_jax.errors import HMMNError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config. Only its data section is used.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config. Only the section `data` of the config is used.")
 CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips to draw for each number in --first.", lower_bound=1)
 FIRST = flags.DEFINE_list("first", ["0"], "Sample numbers at which to start drawing clips, separated by commas.")
 
@@ -48,7 +48,7 @@ def count(first: int) -> None:
         print(f"  {name}: {part / total:.1%}")
         if skips[name]:
             values, counts = np.unique(skips[name], return_counts=True)
-            print(f"    skips: {', '.join(f'{v}: {c / counts.sum():.1%}' for v, c in zip(values, counts, strict=True))}")
+            print(f"    skipped: {', '.join(f'{v}: {c / counts.sum():.1%}' for v, c in zip(values, counts, strict=True))}")
 
 
 def main(_: list[str]) -> None:

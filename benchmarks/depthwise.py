@@ -173,8 +173,8 @@ def main() -> None:
         rounds.append([json.loads(output.splitlines()[-1]) for output in outputs])
         print(rounds[-1], file=sys.stderr)
     print(
-        f"Each value is a median of {args.rounds} processes with {args.runs} runs each. The load of the machine before the "
-        f"first process was {load:.1f}."
+        f"Each value is a median of {args.rounds} processes with {args.runs} runs each. A ratio is the time of this "
+        f"package divided by the time of PyTorch. The load of the machine before the first process was {load:.1f}."
     )
     print("ms                   |   ours | PyTorch  ratio | channels last  ratio")
     for row in ROWS:

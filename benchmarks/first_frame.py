@@ -4,8 +4,8 @@
     python benchmarks/first_frame.py --height 480 --width 864 --flags ""
 
 Each round starts a new process. Without --checkpoint, the published network is used with random weights. By default, the
-process has the compiler flags of `hmmn-jax`. The option --flags replaces these flags. Run the script on an otherwise idle
-machine.
+process uses the same compiler flags as `hmmn-jax`. The option --flags replaces these flags. Run the script on an otherwise
+idle machine.
 """
 
 import argparse

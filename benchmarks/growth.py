@@ -53,7 +53,7 @@ def width_of(height: int) -> int:
 
 
 def measure(axis: str, values: list[int]) -> Iterator[dict]:
-    """Yields a point for each value. All values of an axis in `TOGETHER` are measured in one process."""
+    """Measures an axis and yields a point for each value. All values of an axis in `TOGETHER` are measured in one process."""
     if axis == "frames":
         yield from measure_film(values)
         return
@@ -138,8 +138,8 @@ def collect(file: Path, limit: float, minutes: float) -> list[dict]:
 
 
 def table(points: list[dict]) -> str:
-    """Returns a Markdown table with the exponents between neighbouring points."""
-    lines = ["| axis | value | s per frame | exponent | peak MB | exponent |", "|---|---|---|---|---|---|"]
+    """Returns a Markdown table of the points, with the exponents between neighbouring points."""
+    lines = ["| axis | value | s per frame | exponent of time | peak MB | exponent of memory |", "|---|---|---|---|---|---|"]
     for axis in AXES:
         curve = sorted((point for point in points if point["axis"] == axis), key=lambda point: point["value"])
         for before, point in itertools.pairwise([None, *curve]):

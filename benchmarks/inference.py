@@ -99,9 +99,9 @@ def main() -> None:
         print(f"round {index + 1} of {args.rounds} is complete", file=sys.stderr)
     print(
         f"{args.height}x{args.width}, {args.objects} objects. Each value is a median of {args.rounds} processes with "
-        f"{args.runs} frames each."
+        f"{args.runs} frames each. memory: number of memory frames; ratio: this project divided by the peer."
     )
-    print("memory |   s per frame   peer  ratio |  peak MB   peer  ratio")
+    print("memory | s per frame   peer  ratio |  peak MB   peer  ratio |")
     for frames in sorted(args.memory):
         row = f"{frames:6} |"
         for key, form in (("seconds_per_frame", "11.3f"), ("peak_mb", "8.0f")):

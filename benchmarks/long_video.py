@@ -3,13 +3,13 @@
     python benchmarks/long_video.py --out docs/long_video.png
 
 Runs `evaluate.py --config configs/evaluate/custom.py` on a folder of rendered 480x854 frames in two concurrent processes, one
-with `--config.max_memory_frames` and one without. Every second, the script reads the resident memory (VmRSS) of each process
-and the number of masks written so far. If there are several readings for a frame, the maximum is used. The script prints a
-table, and plots the measured memory and a prediction for the process without a limit. The prediction adds the size of an
-unlimited bank to the memory of the limited process without its bank. Each slot of the bank holds keys, values and centres at
-stride 16. The number of slots doubles when all slots are used. The network is small and has random weights, so its masks are
-meaningless. The script takes hours, mostly for the process without a limit, which reads a larger memory for every frame. If the
-script is interrupted (Ctrl-C), the results so far are printed.
+with `--config.max_memory_frames` and one without. Once per second, the script reads the resident memory (VmRSS) of each
+process and the number of masks written so far. If there are several readings for a frame, the maximum is used. The script
+prints a table, and plots the measured memory and a prediction for the process without a limit. The prediction is the memory of
+the process with a limit, minus the size of its memory bank, plus the size of a bank without a limit. Each slot of a bank holds
+keys, values and centres at stride 16. The number of slots doubles when all slots are used. The network is small and has random
+weights, so its masks are meaningless. The script takes hours, mostly for the process without a limit, because its memory bank
+keeps growing. If the script is interrupted (Ctrl-C), the results so far are printed.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def main() -> None:
     """Runs both processes, measures their memory, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=2000)
-    parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of the limited process")
+    parser.add_argument("--bound", type=int, default=6, help="max_memory_frames of the process with a limit")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

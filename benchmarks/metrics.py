@@ -5,9 +5,9 @@
     python benchmarks/metrics.py --scale 0.1  # small objects, for which adaptive F uses a different tolerance
 
 The masks are ellipses with wavy, textured boundaries and small holes. The prediction is the ground truth at a slightly
-different position and with a different boundary. Prints the median over rounds on one core, once for masks in memory and once
-including the time to read the two PNGs. The official DAVIS toolkit took 6.9 ms per frame at 480x854. Run the script on an
-otherwise idle machine.
+different position and with a different boundary. Each printed time is the median over rounds on one core. The time for J and F
+is printed both for masks in memory and including the time to read the two PNGs. The official DAVIS toolkit took 6.9 ms per
+frame at 480x854. Run the script on an otherwise idle machine.
 """
 
 import argparse

@@ -77,11 +77,11 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
     with served(folder / "project", video, "lite") as page:
         page.add_object(), page.add_object()
         page.put(0, mask)
-        told("from 'forward' to the first new mask, cold", [page.first_mask(0)], seconds)
+        told("from 'forward' to the first new mask, including compilation", [page.first_mask(0)], seconds)
         page.wait("done", "stopped")
         page.start(0, count)  # compiles all programs that a longer job needs
         page.wait("done")
-        for what, shift in (("compiled", 0), ("after a correction", 1)):
+        for what, shift in (("after compilation", 0), ("after a correction", 1)):
             times = []
             for t in range(2 * count, 2 * count + 10 * STARTS, 10):
                 page.put(t, np.roll(mask, shift, axis=1))
@@ -228,7 +228,7 @@ def serve(project: Path, video: Path, model: str, sender: Any) -> None:
 
 
 def moved_segmenter(_: Any) -> Any:
-    """Returns a segmenter that only moves masks."""
+    """Returns a segmenter that runs no network and moves the mask of the previous frame."""
     from hmmn_jax.inference import Result, Segmenter, State
 
     class Moved(Segmenter):
@@ -288,7 +288,7 @@ def make_mask() -> np.ndarray:
 def told(what: str, seconds: list[float], frame: float | None = None) -> None:
     """Prints the median and the maximum of the measured times."""
     found, most = statistics.median(seconds), max(seconds)
-    frames = "" if frame is None else f", {found / frame:.2f} times the time per frame"
+    frames = "" if frame is None else f", {found / frame:.2f} times the time per frame of Segmenter.run"
     print(f"{what}: {1000 * found:.0f} ms{frames} (median of {len(seconds)}; maximum {1000 * most:.0f} ms)", flush=True)
 
 

@@ -1,9 +1,9 @@
 """The augmentations of `data/clips` for one sample at a time, implemented with Pillow and Python as in typical PyTorch code.
 
 `input_pipeline.py` uses this implementation as its reference. The implementation reads the same files as `data/clips`, and
-draws different random numbers from the same ranges. Where implementations in PyTorch code differ, the fastest variant is used.
-Colours are changed after the crop, the hue is changed only if the config requires it, and pasted objects are cut out before
-they are rotated.
+draws different random numbers from the same ranges. Typical PyTorch implementations differ from each other. Where they differ,
+this module uses the fastest variant. Colours are changed after the crop, the hue is changed only if the config requires it, and
+pasted objects are cut out before they are rotated.
 """
 
 import io
@@ -32,7 +32,10 @@ class PilClips:
         ]
 
     def clip(self) -> tuple[np.ndarray, np.ndarray]:
-        """Draws clips until a clip contains a large enough object. Returns frames uint8 [3,H,W,3] and masks uint8 [3,H,W]."""
+        """Returns a random clip: frames, uint8 [3,H,W,3], and masks, uint8 [3,H,W].
+
+        Clips are drawn until the first mask of a clip contains an object of at least `config.min_area` pixels.
+        """
         while True:
             frames, masks = self._attempt()
             ids, areas = np.unique(masks[0], return_counts=True)

@@ -40,7 +40,7 @@ CHIPS = {"v5e": Chip(197e12, 819e9, 200e9, 16), "v4": Chip(275e12, 1228e9, 1.1e1
 
 
 def all_reduce_seconds(record: dict) -> float:
-    """Returns the seconds to sum gradients over all chips, if the collectives of a record run one after the other.
+    """Returns the time to sum the gradients over all chips, in seconds, if the all-reduces run one after the other.
 
     Assumes that all links are used, or half of the links if an axis of the slice is not a ring.
     """
@@ -65,7 +65,8 @@ def bounds(chip: Chip, work: dict) -> dict[str, float]:
 def fast_and_slow(chip: Chip, work: dict) -> tuple[float, float]:
     """Returns a fast and a slow bound for the computation time per step, in seconds.
 
-    The fast bound depends on arithmetic and HBM accesses, and the slow bound also depends on all other accesses.
+    The fast bound is the larger of the times for arithmetic and for HBM accesses. The slow bound is the larger of the times for
+    arithmetic and for all memory accesses.
     """
     limits = bounds(chip, work)
     return max(limits["arithmetic"], limits["HBM"]), max(limits.values())
@@ -78,13 +79,13 @@ def table(header: Sequence[str], rows: Iterator[Sequence]) -> str:
 
 
 def name(record: dict) -> str:
-    """Returns the name of a record's program, as used in the tables."""
+    """Returns the name of a compiled program, as used in the tables."""
     other = "" if record["dtype"] == "bfloat16" else f", {record['dtype']}"
     return f"{record['topology']}, {record['clips']}{other}{', remat' if record['remat'] else ''}"
 
 
 def kind(record: dict) -> Chip:
-    """Returns the chip type of a record."""
+    """Returns the type of chip that a program is compiled for."""
     return CHIPS[record["topology"].split(":")[0]]
 
 
@@ -100,7 +101,7 @@ def memory_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Yields the work of one chip and the resulting times, for each program and number of object slots."""
+    """Yields the operations and memory accesses of a chip and their minimum times, for each program and number of slots."""
     for record in records:
         for slots, work in record["work"].items():
             counts = (f"{work['tflop']:.2f}", *(f"{work[key]:.1f}" for key in ("gb_hbm", "gb_accessed")))
@@ -149,7 +150,7 @@ def main() -> None:
     records = [json.loads(line) for line in parser.parse_args().figures.read_text().splitlines()]
     fitting = [record for record in records if "out_of_memory" not in record]
     print("### Memory per chip, GB\n")
-    columns = ["program", "chips", "processes", "clips per step", "arguments", "temporaries", "total"]
+    columns = ["program", "chips", "processes", "clips per step", "arguments, GB", "temporaries, GB", "total, GB"]
     print(table(columns, memory_rows(records)))
     print("### Work per chip and step\n")
     columns = ["program", "slots", "TFLOP", "GB in HBM", "GB accessed", "arithmetic, ms", "HBM, ms", "accessed, ms"]
@@ -162,7 +163,8 @@ def main() -> None:
     print("### Share of steps that contain a clip with many objects\n")
     print(table(["clips per step", *(f"{100 * share:g} % of clips" for share in SHARES)], mixture_rows(records)))
     print("### Input per process\n")
-    columns = ["program", "chips", "slots", "bound", "clips/s", *(f"cores, {source}" for source in INPUT), "GB/s to the chips"]
+    cores = [f"cores, {source}" for source in INPUT]
+    columns = ["program", "chips per process", "slots", "bound", "clips/s", *cores, "GB/s to the chips"]
     print(table(columns, input_rows(fitting)))
 
 

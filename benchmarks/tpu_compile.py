@@ -237,7 +237,7 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
     ]
     for name, size in (("bytes accessed", accessed), ("bytes in HBM", hbm)):
         milliseconds = {"flops": 1e3 * flops / peak, name: 1e3 * size / bandwidth}
-        bounds = ", ".join(f"{value:.2f} ms by {key}" for key, value in sorted(milliseconds.items(), key=lambda x: -x[1]))
+        bounds = ", ".join(f"{value:.2f} ms for {key}" for key, value in sorted(milliseconds.items(), key=lambda x: -x[1]))
         rows.append((f"roofline with {name}", bounds, "derived"))
     print("\n| figure | value | source |\n|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows), sep="\n")
     for title, depth in (("part", 0), ("part: kind of operation: source", 3)):
@@ -246,7 +246,7 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
             name = next((part for pattern, part in PARTS.items() if re.search(pattern, source)), "other")
             name += f": {kind}: {'/'.join(source.split('/')[-depth:])}" if depth else ""
             groups[name] += passes * values[:4] / (1, 1e6, 1e6, 1e3)
-        print(f"\n| {title} | runs | MB accessed | MB in HBM | k cycles |\n|---|---|---|---|---|")
+        print(f"\n| {title} | runs | MB accessed | MB accessed in HBM | thousands of cycles |\n|---|---|---|---|---|")
         for name, values in sorted(groups.items(), key=lambda item: -item[1][1])[:top]:
             print(f"| {name} | {' | '.join(f'{value:.0f}' for value in values)} |")
 

@@ -87,7 +87,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
     """Returns the figures of a program from its HLO text, the compiler's list of allocations, and the memory summary."""
-    space = r"^allocation \d+: size (\d+), "  # matches only HBM, because allocations in other memories have a colour
+    space = r"^allocation \d+: size (\d+), "  # matches only allocations in HBM; entries for other memories contain a colour
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),

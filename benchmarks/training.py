@@ -97,17 +97,17 @@ def main() -> None:
         print(f"round {index + 1} of {args.rounds} is complete: {rounds[-1]}", file=sys.stderr)
     print(
         f"{args.height}x{args.width}, {args.objects} objects. Each value is a median of {args.rounds} processes with "
-        f"{args.runs} clips each."
+        f"{args.runs} clips each. A ratio is the value of this package divided by the value of the peer."
     )
     print("                |   ours   peer  ratio")
-    for name, key, form in (("s per clip", SECONDS, "6.2f"), ("peak MB", PEAK, "6.0f")):
+    for name, key, form in (("s per clip", SECONDS, "6.2f"), ("peak memory, MB", PEAK, "6.0f")):
         here = statistics.median(ours[key] for ours, _ in rounds)
         row = f"{name:15} | {here:{form}}"
         if args.peer:
             there = statistics.median(peer[key] for _, peer in rounds)
             row += f" {there:{form}} {here / there:6.2f}"
         print(row)
-    print(f"{'buffers, MB':15} | {statistics.median(ours[BUFFERS] for ours, _ in rounds):6.0f}")
+    print(f"{'XLA buffers, MB':15} | {statistics.median(ours[BUFFERS] for ours, _ in rounds):6.0f}")
     return None
 
 

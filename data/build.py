@@ -87,7 +87,7 @@ def _require_apart(data_dir: Path, source: Path) -> None:
 
 
 def _files_of(name: str, splits: Iterable[str], version: Path) -> Iterator[str]:
-    """Lists the files that a build will write, as far as their names are known in advance."""
+    """Yields the names of the files that a build will write. Names of new record files are not yet known and not included."""
     yield from ("dataset_info.json", "features.json")
     for split in splits:
         yield from (index_path(version, split).name, _problems(split))

@@ -48,7 +48,7 @@ class Report:
         lines += [f"  {count} times: {kind}" for kind, count in kinds.items()]
         lines += [f"  {one_line(problem)}" for problem in self.problems[:shown]]
         if len(self.problems) > shown:
-            lines.append(f"  ... {len(self.problems) - shown} more")
+            lines.append(f"  ... {len(self.problems) - shown} more problems")
         return "\n".join(lines)
 
 
@@ -166,7 +166,7 @@ class IndexRows:
         has_rules: bool,
         report: Report,
     ):
-        """Starts with an empty index.
+        """Creates an empty index.
 
         Args:
             id_map: the value for `Index.id_map`.

@@ -80,11 +80,11 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
     def id_map(self) -> np.ndarray:
-        """Returns the value for `Index.id_map`."""
+        """Returns the map from values in the PNGs to object ids, uint8 [256] (see `Index.id_map`)."""
         return identity_map()
 
     def is_soft(self) -> bool:
-        """Returns the value for `Index.soft`."""
+        """Returns whether the masks contain grey levels instead of ids (see `Index.soft`)."""
         return False
 
     def has_rules(self) -> bool:

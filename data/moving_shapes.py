@@ -57,7 +57,7 @@ class Clip:
 
     shapes: tuple[Shape, ...]
     pan: tuple[float, float]  # motion of the background, as a fraction of the height
-    number: int  # the number of the accepted attempt
+    number: int  # index of the random plan that `_plan` accepted
 
 
 class MovingShapes:
@@ -130,9 +130,9 @@ class MovingShapes:
         return type(self), self._arguments
 
     def _plan(self, clip: int) -> tuple[Clip, np.ndarray]:
-        """Draws random clips until all objects of a clip are visible in all of its frames.
+        """Generates random plans of a clip until all objects of a plan are visible in all frames.
 
-        Returns the accepted clip and the areas of its objects in pixels, [t,o].
+        Returns the accepted plan and the areas of its objects in pixels, [t,o].
         """
         height, width = self._size
         rows = (np.arange(_GRID)[:, None] + 0.5) / _GRID

@@ -20,7 +20,7 @@ from hmmn_jax.io.pictures import overlay, write_image
 from hmmn_jax.io.record import replace_own
 from hmmn_jax.training.settings import require_settings
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Config of an experiment, whose data section is used.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config of an experiment. Only its data section is used.")
 OUT = flags.DEFINE_string("out", None, "PNG to write. An existing file is replaced only if it is an earlier preview.")
 CLIPS = flags.DEFINE_integer("clips", 8, "Number of clips.", lower_bound=1)
 FIRST = flags.DEFINE_integer("first", 0, "Number of the first sample.", lower_bound=0)

@@ -1,4 +1,4 @@
-"""The folder of a built version, and the rules for replacing its files.
+"""The folder of one version of a built data set, and the rules for replacing its files.
 
 A record in the folder lists the files of the build with their SHA-256 digests. Files that are not in the record, or that were
 modified after the build, are never replaced or deleted. The first build creates the folder atomically. A later build replaces
@@ -21,7 +21,7 @@ _RECORD, _MARK = "record.json", ".unfinished-build"
 
 
 def load_record(version: AnyPath) -> Record:
-    """Reads the record of a built version. The record is empty if the file is missing.
+    """Reads the record of a built data set. If the file is missing, the record is empty.
 
     Raises DataError if the file is not the record of a build.
     """
@@ -30,8 +30,8 @@ def load_record(version: AnyPath) -> Record:
     splits = about.get("splits", []) if isinstance(about, dict) else None
     if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
         raise DataError(
-            f"{record.path} is not the record of a build, because it has no list of splits. Restore the file, or remove the "
-            "folder."
+            f"{record.path} is not the record of a build, because it has no list of splits. Restore this file, or remove "
+            "its folder."
         )
     return record
 
@@ -42,7 +42,7 @@ def was_cut_off(record: Record) -> bool:
 
 
 def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -> None:
-    """Checks that a build may write the files `names` into the folder of a record and replace the files of an earlier build.
+    """Checks that a build may write the files `names` into the folder of `record` and replace an earlier build.
 
     Raises:
         DataError: a finished build exists and `overwrite` is false, the folder contains files but no record, the path of
@@ -56,7 +56,7 @@ def require_replaceable(record: Record, names: Iterable[str], overwrite: bool) -
     if _has_files(version) and not record.path.is_file():
         raise DataError(
             f"{version} contains files, but no {_RECORD}, which lists the files of a build. Older versions "
-            "did not write this list. Build under another name with --as, or remove the folder."
+            "of hmmn-jax did not write this list. Build under another name with --as, or remove this folder."
         )
     if record.about is not None and not overwrite:
         raise DataError(f"{version} already exists. Pass --overwrite to rebuild the data set.")

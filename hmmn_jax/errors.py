@@ -1,4 +1,7 @@
-"""Errors for users. Each message is one line: the file, what was found, what was expected, and how to fix the error."""
+"""Exceptions for errors that users can correct.
+
+Each message is one line: the file, what was found, what was expected, and how to fix the error.
+"""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ from jaxtyping import install_import_hook
 install_import_hook("hmmn_jax", "beartype.beartype")
 
 
-# The slowest files run first, so that no core is idle at the end. This needs `--dist loadfile --no-loadscope-reorder`.
+# The slowest files run first, so that no core is idle at the end. This order requires `--dist loadfile --no-loadscope-reorder`.
 LONG = (
     "test_parallel",
     "test_train",

@@ -43,7 +43,7 @@ def test_imports_have_one_direction():
 
 
 def test_every_file_has_a_room():
-    """All folders with Python code, except `docs` and `tests`, are in `tools/house.py`. No listed file imports `tests`."""
+    """`tools/house.py` lists all folders with Python code, except `docs` and `tests`. No listed file imports `tests`."""
     assert {path.parent.name for path in ROOT.glob("[!.]*/*.py")} - {"docs", "tests"} == set(house.PACKAGES)
     assert {path.name for path in ROOT.glob("*.py")} == set(house.SCRIPTS)
     for paths in house.rooms(ROOT).values():

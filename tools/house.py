@@ -147,7 +147,7 @@ def report(root: Path) -> str:
     median = statistics.median(lengths.values())
     lines += [
         f"folders: {len(graph)}, files: {len(lengths)}, lines: {sum(lengths.values())}, median lines per file: {median:.0f}",
-        "longest files: " + ", ".join(f"{path.relative_to(root)} ({lengths[path]})" for path in longest),
+        "longest files, in lines: " + ", ".join(f"{path.relative_to(root)} ({lengths[path]})" for path in longest),
         f"imports between folders: {arrows}, cycles: {'; '.join(' <-> '.join(group) for group in circles(graph)) or 'none'}",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Creates training objects from pictures without masks. The objects are regions of one colour or texture.
+"""Creates masks for training from pictures without masks. Each object is a region of one colour or texture.
 
     pip install scikit-image
     python -m tools.make_parts OUTPUT FOLDER [FOLDER ...]
@@ -39,7 +39,7 @@ def regions(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command."""
+    """Segments the pictures into regions, and writes the images and masks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="folder to write, which must not exist")
     parser.add_argument("folders", type=Path, nargs="+", help="folders to search recursively for .jpg files")

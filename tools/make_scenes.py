@@ -199,7 +199,7 @@ def mesh(scene: Scene, materials: Sequence[str]) -> str:
 
 
 def build(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> tuple[mujoco.MjModel, Scene]:
-    """Returns the MuJoCo model and the parts of a random scene."""
+    """Creates a random scene. Returns the MuJoCo model and the `Scene`."""
     scene = Scene(rng, photos, meshes)
     photo = open_photo(photos, rng)
     scene.backdrop = photo if rng.random() < BACKDROP else None
@@ -270,7 +270,7 @@ class Paths:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, n: int) -> "Paths":
-        """Draws random paths. About a third of the objects turn quickly."""
+        """Returns random paths. About a third of the objects turn quickly."""
         start = np.stack([rng.uniform(-1.6, 1.6, n), rng.uniform(-1.2, 1.8, n), np.zeros(n)], 1)
         speed = rng.normal(0, 0.07, (n, 3)) * (1, 0.6, 0)
         sway, beat, phase = rng.uniform(0, 0.3, (n, 3)), rng.uniform(0.02, 0.1, (n, 3)), rng.uniform(0, 6.3, (n, 3))
@@ -282,7 +282,7 @@ class Paths:
         return cls(start, speed, sway, beat, phase, yaw, turn, lean, tumbles, view, drift, look)
 
     def pose(self, model: mujoco.MjModel, data: mujoco.MjData, swings: Sequence[tuple[float, float, float]], time: int) -> None:
-        """Sets the positions, rotations and joints of all objects in the frame `time`."""
+        """Sets the positions, rotations and joints of all objects for the frame with the index `time`."""
         position = self.start + self.speed * time + self.sway * np.sin(2 * np.pi * self.beat * time + self.phase) * (1, 1, 0.5)
         jump = np.abs(np.sin(0.25 * time + self.phase[:, 0])) * 0.3 * self.tumbles
         data.mocap_pos[:] = position + np.array([0, 0, 1.0]) * jump[:, None]
@@ -297,7 +297,7 @@ class Paths:
         mujoco.mj_camlight(model, data)
 
     def camera(self, time: int) -> mujoco.MjvCamera:
-        """Returns the camera for the frame `time`."""
+        """Returns the camera for the frame with the index `time`."""
         camera = mujoco.MjvCamera()
         camera.azimuth, camera.elevation, camera.distance = self.view + self.drift * time
         camera.lookat[:] = np.array([0, 0.2, 0.7]) + self.look * time

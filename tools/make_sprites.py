@@ -4,8 +4,8 @@
     python -m tools.make_sprites OUTPUT --sprites SPRITES --photos PHOTOS [PHOTOS ...] --videos 300
 
 Writes `JPEGImages/Full-Resolution` and `Annotations/Full-Resolution` to OUTPUT, as input for
-`python -m data.build davis --config folder`. Sprites rotate, change their size and occlude each other. Some sprites look alike,
-some have the colours or the texture of the background, and some are behind leaves or poles, which are not labelled.
+`python -m data.build davis --config folder`. Sprites rotate, change their size and occlude each other. Some sprites look alike.
+Some have the colours or the texture of the background. Some are behind leaves or poles, which are not labelled.
 """
 
 import argparse

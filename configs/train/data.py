@@ -57,7 +57,7 @@ def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """Returns the skip schedule of STCN. `shares` contains the fraction of all samples after which each skip starts."""
+    """Returns the skip schedule of STCN. Each skip starts after the corresponding fraction of samples in `shares`."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 

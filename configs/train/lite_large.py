@@ -1,10 +1,10 @@
-"""hmmn-lite, last stage: 320x320 crops, in which objects are as large as at inference.
+"""Last training stage of hmmn-lite, with 320x320 crops. Objects in the crops are as large as at inference.
 
     python train.py --config configs/train/lite_large.py --workdir RUN3 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS
 
 RUN2 is the workdir of a run with `lite_main.py`, or `lite` for the bundled weights. `configs/train/lite.py` describes DATA and
-DAVIS. To continue with different clips, set --config.data.seed=3.
+DAVIS. To train on clips of another seed, set --config.data.seed=3.
 
 Expected: in one run, J&F for full-size frames on the four sequences that were left out of training was 0.795 at step 300, 0.790
 at step 600 and 0.785 at step 900. The run was initialised from version 1 of `lite`, which has a J&F of 0.789. The bundled

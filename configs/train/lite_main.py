@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.data.copy_paste.size = (0.12, 0.7)
     config.data.copy_paste.drift = 0.03
     config.data.sets.davis.repeat = ((0, DAVIS_SHARE / (1 - DAVIS_SHARE) * STILLS / 26),)
-    config.data.seed = 1  # draws different clips than the previous stage
+    config.data.seed = 1  # the clips differ from the clips of the previous stage
     config.batch = 4
     config.samples = 5000
     config.hardest.start, config.hardest.end = 0, config.batch

@@ -7,9 +7,9 @@ resnet50.pth contains torchvision's ResNet-50 weights. DATA contains image_masks
 `python -m data.build`. To omit a data set such as BIG, set --config.data.sets.big.repeat="((0, 0.0),)". DAVIS is the folder of
 DAVIS-2017.
 
-Expected: published results of STM suggest a J&F of about 60 on DAVIS-2017 val, or 69.5 with pasted objects. J&F was not
-measured in this project. Cost: the run has 500,000 steps with four 384x384 clips each. The authors of the paper used four GPUs
-with one clip each. The run time was not measured.
+Expected: published results of STM suggest a J&F of about 60 % on DAVIS-2017 val, or 69.5 % if objects are pasted into the
+training clips. J&F was not measured in this project. Cost: the run has 500,000 steps with four 384x384 clips each. The authors
+of the paper used four GPUs with one clip each. The run time was not measured.
 """
 
 from ml_collections import ConfigDict

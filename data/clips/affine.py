@@ -42,7 +42,7 @@ def affine(rotation: tf.Tensor, shear: tf.Tensor, zoom_x: tf.Tensor, zoom_y: tf.
 
 
 def random_affine(ranges: ConfigDict, uniform: tf.Tensor) -> tf.Tensor:
-    """Computes random matrices [...,2,2] from uniform random numbers in [0, 1), [...,4].
+    """Computes random matrices [...,2,2] from random numbers [...,4], uniform in the range from 0 to 1.
 
     `ranges` contains the maximum `rotation` and `shear` in either direction, in degrees, and the range of `zoom` for each axis.
     """

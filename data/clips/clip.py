@@ -156,7 +156,7 @@ def _windows(maps: tf.Tensor, slot: tf.Tensor, size: tuple[int, int]) -> tf.Tens
 
 
 def _label(config: ConfigDict, areas: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-    """Chooses up to `max_objects` random ids and donors with an area above 0 as objects.
+    """Randomly chooses up to `max_objects` objects from the ids and donors whose area is above 0.
 
     Returns the label of each id and donor, uint8 [256+d], and which labels are in use, bool [o].
     """
@@ -177,7 +177,7 @@ def _mean_colour(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def _colours(config: ConfigDict, means: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Draws random colour changes. In each frame, the change of the clip is applied before the change of the frame.
+    """Randomly chooses a colour change for the whole clip, applied first, and a further colour change for each frame.
 
     `means` contains the mean colour of each frame, float32 [t,3]. Returns a matrix and an offset per frame, float32 [t,3,4].
     """

@@ -21,7 +21,7 @@ def paste_numbers(frames: int) -> int:
 
 
 def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the maps from the output to each donor, for each of the t frames.
+    """Returns random maps from the output to each donor, for each of the t frames.
 
     The object is resized so that the longer side of its box is a random fraction of the output's shorter side. `size` is the
     range of this fraction, and `zoom_limit` is the maximum resize factor. The object is then rotated, sheared and zoomed about
@@ -56,7 +56,7 @@ def cut_out(ids: np.ndarray, object_ids: np.ndarray, *masks: np.ndarray) -> tupl
     """Crops each of the d masks to the bounding box of an object.
 
     Args:
-        ids: uint8 [d,256], the object id of each value of a mask.
+        ids: uint8 [d,256]; `ids[i, v]` is the object id of the value v in mask i.
         object_ids: int32 [d], the object to cut out of each mask.
         *masks: uint8 [h,w] each, the raw values of the masks.
 

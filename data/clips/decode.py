@@ -1,4 +1,4 @@
-"""Reads and decodes the images and masks of table rows. Python reads the bytes, and TensorFlow decodes the JPEGs and PNGs."""
+"""Reads and decodes the images and masks of frames in `Tables`. Python reads the bytes, and TensorFlow decodes them."""
 
 import io
 import struct
@@ -23,14 +23,14 @@ _FLIPPED, _TRANSPOSED = (
 
 
 class Fetcher:
-    """Reads the encoded images and masks of rows of the tables. `tf.numpy_function` runs the Python code."""
+    """Reads the encoded images and masks of frames in `Tables`. `tf.numpy_function` runs the Python code."""
 
     def __init__(self, sources: Sequence[Source], tables: Tables):
         self.sources, self.tables = sources, tables
-        self.recent: deque[int] = deque(maxlen=1024)  # recently fetched rows, so that errors can name the damaged file
+        self.recent: deque[int] = deque(maxlen=1024)  # recently read frames, so that errors can name the damaged file
 
     def __call__(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Fetches rows, int32 [s]. If a row index is -1, its JPEG and PNG are empty strings.
+        """Reads the frames with the given indices in `Tables`, int32 [s]. For the index -1, the JPEG and PNG are empty strings.
 
         Returns the JPEGs [s], the PNGs [s], and tables, uint8 [s,256], that map the values of each mask to object ids.
         TensorFlow decodes the PNGs to raw values.
@@ -53,7 +53,7 @@ class Fetcher:
         return images, masks, ids
 
     def name(self, frame: int) -> str:
-        """Returns the name of a row, in the form SET/VIDEO/FRAME."""
+        """Returns the name of a frame in `Tables`, in the form SET/VIDEO/FRAME."""
         which = int(np.searchsorted(self.tables.set_frame, frame, side="right")) - 1
         index, record = self.sources[which].index, int(self.tables.record[frame])
         return f"{self.sources[which].name}/{index.videos[index.video_of(record)]}/{index.names[record]}"
@@ -62,10 +62,10 @@ class Fetcher:
 def readable_mask(source: Source, record: int, png: bytes) -> tuple[bytes, np.ndarray]:
     """Returns a PNG from which TensorFlow decodes raw values, and the object id of each value, uint8 [256].
 
-    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 8 bits. To preserve the raw
-    values, the header of an indexed file is changed to that of a greyscale file, and the returned table reverts the scaling.
-    Files that TensorFlow cannot decode to raw values are decoded here and re-encoded. Indexed files whose first colour is not
-    black are also re-encoded, because their colours may define the ids.
+    TensorFlow converts indexed files to colours, and libpng scales values of 1, 2 and 4 bits to 8 bits. To preserve the
+    indices, the header of an indexed file is changed to that of a greyscale file. The returned array maps the scaled values to
+    object ids. Files that TensorFlow cannot decode to raw values are decoded here and re-encoded. Indexed files whose first
+    colour is not black are also re-encoded, because their colours may define the ids.
     """
     index = source.index
     video = index.video_of(record)

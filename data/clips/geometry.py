@@ -15,7 +15,7 @@ _STRIDE = 4  # every fourth row and column is sufficient to find a position in a
 def clip_maps(
     config: ConfigDict, size: tf.Tensor, anchor: tf.Tensor, still: tf.Tensor, uniform: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the maps from the output to the image for the t frames.
+    """Returns a random map from output coordinates to image coordinates for each of the t frames.
 
     The image is resized so that its short side has a random length between `resize` and the original length. The image is then
     rotated, sheared and zoomed about its centre, once for the clip and again for each frame. Finally, the image is cropped to a
@@ -24,8 +24,8 @@ def clip_maps(
     Args:
         config: the data config.
         size: float32 [2], height and width of the image in pixels.
-        anchor: float32 [2], position (x, y) in pixels of the first frame. The crop must contain this position.
-        still: bool [], whether the clip is made from a still image. If true, the crop is drawn for each frame separately.
+        anchor: float32 [2], a position (x, y) in the first frame, in pixels. The crop must contain this position.
+        still: bool [], whether the clip is made from a still image. If true, the crop is chosen for each frame separately.
         uniform: float32 [`geometry_numbers(t)`], in [0, 1).
 
     Returns:

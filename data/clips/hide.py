@@ -7,7 +7,10 @@ from data.clips.draws import Draws, Topic
 
 
 def hidden_pixels(config: ConfigDict, draws: Draws) -> tf.Tensor:
-    """Chooses the pixels of the t frames to hide, bool [t,H,W]. Each cell is hidden with the probability `hide.probability`."""
+    """Returns which pixels of each frame are hidden, bool [t,H,W].
+
+    Each cell is hidden with the probability `hide.probability`.
+    """
     (height, width), (rows, columns) = config.size, config.hide.grid
     if not config.hide.probability:
         return tf.zeros([config.frames, height, width], tf.bool)

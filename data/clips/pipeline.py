@@ -79,7 +79,7 @@ def open_fetcher(config: ConfigDict, stage: Stage | None = None) -> Fetcher:
 def clips(
     config: ConfigDict, fetcher: Fetcher, batch: int, first_step: int, host: int, hosts: int, steps: int | None
 ) -> tf.data.Dataset:
-    """Returns the batches of `make_batches` as a `tf.data.Dataset`, with `rows` instead of `names`."""
+    """Returns the batches of `make_batches` as a `tf.data.Dataset`, with the table rows of the frames instead of `names`."""
     share = batch // hosts
     stop = np.iinfo(np.int64).max if steps is None else (first_step + steps) * share
     places = tf.data.Dataset.range(first_step * share, stop)

@@ -34,7 +34,10 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws) -> Plan:
-    """Draws the frames and donors of a sample. Config fields with a schedule are evaluated at `sample`, the sample number."""
+    """Chooses random frames and donors for a sample.
+
+    Config fields with a schedule are evaluated at `sample`, the sample number.
+    """
     chosen = _choose_set(config, tables.set_unit, sample, draws.bits(Topic.SET, 1))[0]
     t = config.frames
     bits = draws.bits(Topic.FRAMES, t + 2)
@@ -59,7 +62,10 @@ def make_plan(config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draw
 def _donors(
     config: ConfigDict, tables: Tables, sample: tf.Tensor, draws: Draws, frames: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws the objects to paste. Returns frames int32 [d*m] (-1: none), slots int32 [t,d] and ids int32 [d]; see `Plan`."""
+    """Chooses random objects to paste.
+
+    Returns frames int32 [d*m] (-1: none), slots int32 [t,d] and ids int32 [d]; see `Plan`.
+    """
     paste, t = config.copy_paste, config.frames
     most = paste.objects[1]
     if not paste.probability or tables.set_donor[-1] == 0:
@@ -95,14 +101,17 @@ def _donors(
 def _choose_set(
     config: ConfigDict, bounds: np.ndarray, sample: tf.Tensor, bits: tf.Tensor, weights: np.ndarray | float = 1.0
 ) -> tf.Tensor:
-    """Draws data sets, int32, with probabilities proportional to weight * `repeat` * number of rows in a table."""
+    """Returns the index of a random data set, int32, for each number in `bits`.
+
+    The probability of set j is proportional to `weights[j]`, the set's `repeat`, and `bounds[j + 1] - bounds[j]`.
+    """
     repeats = tf.stack([piecewise(config.sets[name].repeat, sample, tf.float32) for name in set_names(config)])
     sums = tf.cumsum(repeats * weights * np.diff(bounds).astype(np.float32))
     return tf.minimum(tf.searchsorted(sums, fraction(bits) * sums[-1], side="right"), len(bounds) - 2)
 
 
 def _row_of(bounds: np.ndarray, chosen: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Draws a row of each chosen data set, with equal probabilities."""
+    """Returns a random row of each chosen data set. All rows of a data set have the same probability."""
     first = tf.gather(bounds, chosen)
     return first + below(bits, tf.gather(bounds, chosen + 1) - first)
 

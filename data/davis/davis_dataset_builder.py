@@ -26,12 +26,12 @@ class DavisConfig(tfds.core.BuilderConfig):
     """Specifies which videos to read, and how to read them.
 
     Attributes:
-        year, resolution, annotations: see `read_davis`. If `year` is "", all sequences of a folder without lists are read.
+        year, resolution, annotations: see `read_davis`. If `year` is "", lists of sequences are not used.
         sequences: read only these sequences of the list or folder, such as "bear,camel".
-        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": like "natural", but an ambiguous
-            order is an error.
-        mask_values: "ids", or "threshold" if masks contain grey levels; values of 128 and above then form the only object. "":
-            like "ids", but masks that seem to contain grey levels are skipped in your own data sets.
+        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". The value "" means "natural", but an
+            ambiguous order is an error.
+        mask_values: "ids", or "threshold" if masks contain grey levels; values of 128 and above then form the only object. The
+            value "" means "ids", but in data sets other than DAVIS, masks that seem to contain grey levels are skipped.
     """
 
     year: str = ""
@@ -43,10 +43,13 @@ class DavisConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder with this name
-    """The builder of DAVIS. Each config is also available for a single resolution, such as 2017_480p."""
+    """TFDS builder for DAVIS and for videos in the DAVIS layout.
+
+    Each config is also available for a single resolution, such as 2017_480p.
+    """
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Download DAVIS from https://davischallenge.org. The folder contains JPEGImages, Annotations and ImageSets."
+        "Download DAVIS from https://davischallenge.org. The downloaded folder contains JPEGImages, Annotations and ImageSets."
     )
     BUILDER_CONFIGS: ClassVar = [
         *(DavisConfig(name=year, year=year) for year in ("2017", "2016")),
@@ -89,7 +92,7 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
         return sequences, []
 
     def id_map(self) -> np.ndarray:
-        """Returns the value for `Index.id_map`."""
+        """Returns the map from values in the PNGs to object ids, uint8 [256] (see `Index.id_map`)."""
         return level_map() if self.is_soft() else identity_map()
 
     def is_soft(self) -> bool:

@@ -26,9 +26,9 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
         objects: the mask values of objects 1, 2, ...: "," separates objects, "+" merges values into one object, and "-"
             defines a range, as in "1+2,7" or "1-255". All other values are background. If empty, each value except 0 is an
             object, but 255 is void in masks that also contain other ids.
-        soft: whether masks contain grey levels; values of 128 and above then form the only object.
-        mask_values: "ids", or "threshold", which has the same effect as `soft`. "": like "ids", but masks that seem to contain
-            grey levels are skipped if `objects` is not set.
+        soft: whether masks contain grey levels. If True, values of 128 and above form the only object.
+        mask_values: "ids": masks contain ids. "threshold": has the same effect as `soft`. "": masks contain ids, but masks that
+            seem to contain grey levels are skipped if `objects` is not set.
         images, masks, image_end, mask_end: see `read_stills`.
     """
 

@@ -23,8 +23,8 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
     Attributes:
         all_frames: whether to use all frames or only every fifth one. In the split "train", every fifth frame has a mask.
-        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". "": like "natural", but an ambiguous
-            order is an error.
+        order: how frames are sorted by name: "natural", "decimal", "signed" or "name". The value "" means "natural", but an
+            ambiguous order is an error.
     """
 
     all_frames: bool = False
@@ -34,7 +34,9 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 class Builder(FramesBuilder):
     """The builder of YouTube-VOS. The years 2018 and 2019 have the same layout, but different videos and masks."""
 
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download YouTube-VOS from https://youtube-vos.org. The folder contains train and valid."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download YouTube-VOS from https://youtube-vos.org. The downloaded folder contains train and valid."
+    )
     BUILDER_CONFIGS: ClassVar = [
         YouTubeVosConfig(name=year + suffix, all_frames=bool(suffix))
         for year in ("2019", "2018")

@@ -14,7 +14,7 @@ from hmmn_jax.io.record import Record
 
 STEPS = "checkpoints"
 RECORDS = "record/checkpoints"
-VARIABLES = "variables"  # the folder in a checkpoint that `load_checkpoint` reads
+VARIABLES = "variables"  # `load_checkpoint` reads this folder of a checkpoint
 BEST = "best"
 
 
@@ -31,7 +31,7 @@ def find_step(workdir: AnyPath, step: int | Literal["best"] | None = None) -> in
     """
     steps = [found for found in finished_steps(workdir) if (workdir / STEPS / str(found) / VARIABLES).is_dir()]
     if not steps:
-        found = f"the folder contains neither {VARIABLES} nor a complete step in {STEPS}"
+        found = f"the folder contains neither a folder {VARIABLES} nor a complete step in a folder {STEPS}"
         raise CheckpointError(f"{workdir}: {found}. Writing may have been interrupted. Choose another checkpoint")
     if step is None:
         return steps[-1]

@@ -152,7 +152,7 @@ def _parse_config(text: str, source: AnyPath) -> HMMNConfig:
 
 
 def _finite(variables: dict[str, Any], source: AnyPath) -> dict[str, Any]:
-    """Returns the variables. Prints a note if tensors contain NaN or infinity, for example because a run diverged."""
+    """Returns the given variables. Prints a note if tensors contain NaN or infinity, for example because a run diverged."""
     leaves = flax.traverse_util.flatten_dict(variables).items()
     wrong = ["/".join(path) for path, leaf in leaves if leaf.dtype.kind == "f" and not np.isfinite(leaf).all()]
     if wrong:

@@ -170,7 +170,7 @@ _READERS = {
 
 
 def _native(tensor: Any) -> np.ndarray:
-    """Returns a contiguous, native-endian copy; a 0-d tensor stays 0-d."""
+    """Returns a contiguous, native-endian copy of a tensor. The copy of a 0-d tensor is also 0-d."""
     array = np.array(tensor, order="C")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 

@@ -31,7 +31,7 @@ def require_together(together: bool, environ: Mapping[str, str]) -> None:
         )
     names = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES") or ""
     if (hosts := len([name for name in names.split(",") if name])) > 1:
-        raise ConfigError(f"this is one of {hosts} hosts of a TPU slice. Pass --distributed on each host.")
+        raise ConfigError(f"this host is one of {hosts} hosts of a TPU slice. Pass --distributed on each host.")
 
 
 def slurm_devices(environ: Mapping[str, str]) -> list[int] | None:

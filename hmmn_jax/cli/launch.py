@@ -211,7 +211,10 @@ def _with_moved_config(arguments: list[str], flag: str) -> list[str]:
 
 
 def _moved(config: str) -> str:
-    """Updates the path in `FILE` or `FILE:PARAMETER`, and prints a note, if the file has moved to one of `CONFIG_FOLDERS`."""
+    """Returns `FILE` or `FILE:PARAMETER` with the current path.
+
+    Prints a note if the file has moved to one of `CONFIG_FOLDERS`.
+    """
     file, colon, parameter = config.partition(":")
     path = local_path(file)
     found = [place for folder in CONFIG_FOLDERS if (place := path.parent / folder / path.name).is_file()]

@@ -86,7 +86,7 @@ class Supervised:
 
     def _listen(self, on_termination: Callable[[], None]) -> None:
         assert self._parent is not None
-        with contextlib.suppress(ConnectionResetError):  # raised if the parent ended with unread messages from this process
+        with contextlib.suppress(ConnectionResetError):  # raised if the parent ended before it read all messages of the child
             while received := self._parent.recv(1):
                 if received == _SIGTERM:
                     on_termination()

@@ -119,7 +119,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
     if unreachable:
         count = f"{len(unreachable)} of {len(unreachable) + len(entries.files)} files"
         way_out = "Restore these files, or remove them"
-        raise DataError(f"{unreachable[0]}: {describe_missing(unreachable[0])}. {count} cannot be reached. {way_out}")
+        raise DataError(f"{unreachable[0]}: {describe_missing(unreachable[0])}. {count} cannot be accessed. {way_out}")
     return entries
 
 
@@ -130,8 +130,8 @@ def describe_missing(path: Path) -> str:
             return f"is a link to {os.readlink(path)}, which does not exist"
         path.stat()
     except (OSError, ValueError) as error:
-        return f"cannot be reached: {reason(error)}"
-    return "cannot be reached"
+        return f"cannot be accessed: {reason(error)}"
+    return "cannot be accessed"
 
 
 _UNREACHABLE = "links without a target"

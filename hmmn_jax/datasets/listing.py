@@ -22,7 +22,7 @@ def list_frames(
         folder: the folder of the images.
         exclude: a file that is not a frame, such as the mask. The file and identical copies of it are skipped.
         order: "natural", "decimal", "signed", "name" or "". See `sort_frames`.
-        notes: receives the skipped files with the reasons, and a note if the order differs from plain sorting.
+        notes: receives the skipped files with the reasons, and a note if the order differs from plain alphabetical sorting.
 
     Raises:
         ConfigError: `order` is unknown.

@@ -41,7 +41,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
         folder: the folder to show in errors and notes.
         paths: the image files to sort.
         order: one of `ORDERS`, or "" if all possible interpretations must lead to the same order.
-        notes: receives a note if the order differs from plain sorting.
+        notes: receives a note if the order differs from plain alphabetical sorting.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -60,7 +60,7 @@ def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tu
     for frame, plain in zip(frames, sorted(paths, key=lambda path: path.name), strict=True):
         if frame != plain:
             notes.add(
-                "the order of frames differs from plain sorting",
+                "the order of frames differs from plain alphabetical sorting",
                 f"folders in {name} order",
                 f"{folder}: {frame.name} before {plain.name}",
             )

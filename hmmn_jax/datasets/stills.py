@@ -83,7 +83,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
     for folder, inner, names in os.walk(home, onerror=_refuse):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         problems += [
-            f"{Path(folder) / name}: is a link to a folder; the link is skipped"
+            f"{Path(folder) / name} is a link to a folder; the link is skipped"
             for name in inner
             if (Path(folder) / name).is_symlink()
         ]
@@ -94,7 +94,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
                 raise DataError(f"{path}: {describe_missing(path)}. Restore this file, or remove it")
             name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
             if (other := files.setdefault(name, path)) != path:
-                problems.append(f"{path}: has the same name as {other.name}, except for the suffix; the file is skipped")
+                problems.append(f"{path} has the same name as {other.name}, except for the suffix; the file is skipped")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
 
 
@@ -106,4 +106,4 @@ def _tell_others(home: Path, suffixes: frozenset[str], kind: str, notes: Notes) 
 
 
 def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be listed: {reason(error)}. Check its permissions") from error
+    raise DataError(f"{error.filename} cannot be listed: {reason(error)}. Check its permissions") from error

@@ -66,14 +66,14 @@ def _describe_annotated(clip: Clip, notes: Notes) -> str:
 
 
 def _pixels(given: Given) -> dict[int, int]:
-    """Counts the pixels of each object."""
+    """Returns the number of pixels of each object, by id."""
     if isinstance(given, Mapping):
         return {i: int(mask.sum()) for i, mask in given.items()}
     return dict(zip(*(x.tolist() for x in np.unique(given[given > 0], return_counts=True)), strict=True))
 
 
 def announce(lines: Sequence[str], clips: Sequence[Clip]) -> str:
-    """Joins the descriptions of the first ten videos, and counts the remaining videos and their frames."""
+    """Returns the text to print: the first ten of `lines`, and the number of remaining videos and of their frames."""
     if len(lines) <= SHOWN:
         return "\n".join(lines)
     frames = sum(map(len, clips[SHOWN:]))

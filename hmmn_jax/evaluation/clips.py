@@ -48,8 +48,8 @@ class Clip:
         sources: the files of the video and of `masks`.
         annotations: all masks, by frame index, for scoring.
         turned: whether any frame has an EXIF orientation other than 1 (upright).
-        hand_made: whether a user made the masks. By default, grey levels in such masks are an error. 255 is an object if
-            the masks contain no other id. Unused masks are reported.
+        hand_made: whether a user made the masks. If True, grey levels are an error by default, 255 is an object if the masks
+            contain no other id, and unused masks are reported.
         mask_values: meaning of the values in grey masks; see `read_ids`.
         value_255: meaning of 255 in masks: "void", "id" (a normal id), or "" (an object if 255 is the only id, else void).
         about: metadata of the video from the benchmark's files. `Protocol.plan` uses this metadata.
@@ -75,7 +75,7 @@ class Clip:
         check_name(self.name, self.sources[0].parent if self.sources else "clip")
 
     def __len__(self) -> int:
-        """The approximate number of frames; 0 if unknown."""
+        """The number of frames. For a video file, the number is approximate, and 0 if unknown."""
         return len(self.frame_names) if self.frame_names else self.video.length_hint
 
     @property
@@ -273,7 +273,7 @@ def open_film(
         if 0 not in masks and [*beyond] == [count]:
             raise DataError(
                 f"{beyond[count]}: the video has {count} frames, numbered from 0. "
-                "If the masks are numbered from 1, rename them."
+                "If the masks are numbered from 1, rename them so that the first number is 0."
             )
         if notes is not None:
             notes.add(
@@ -328,7 +328,7 @@ def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
 
 
 def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
-    """Adds the masks `NUMBER.png` in a folder, by frame number. Raises DataError if a frame has two masks."""
+    """Adds the masks `NUMBER.png` in a folder to `found`, by frame number. Raises DataError if a frame has two masks."""
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("some files are skipped", "files not named like 00000.png", str(path))

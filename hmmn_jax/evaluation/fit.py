@@ -100,7 +100,7 @@ def _count_objects(given: Given) -> int:
 def _tell_bound(config: ConfigDict, slot: int, needed: int | None, free: int | None, earlier: int | None) -> str:
     bound = config.max_memory_frames
     if earlier is not None:
-        found = f"{bound or 'unlimited'}, as in the earlier run in this folder"
+        found = f"{bound or 'unlimited'}, as in the earlier run in the output folder"
     elif needed is not None and bound >= needed:
         found = f"{bound}, which is enough for the whole video"
     elif free is None:

@@ -27,7 +27,7 @@ class MaskFiles(abc.ABC):
     """Interface for naming, writing and reading the masks of a frame.
 
     Attributes:
-        overlapping: whether objects may overlap, so that each object is segmented independently of the other objects.
+        overlapping: whether objects may overlap. If True, each object is segmented independently of the other objects.
     """
 
     overlapping: bool

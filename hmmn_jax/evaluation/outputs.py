@@ -101,7 +101,9 @@ class Outputs:
 
 
 class ClipWriter:
-    """A context manager that writes one clip. On exit, moves the files to the output folder. After an error, deletes the files.
+    """A context manager that writes the outputs of one clip.
+
+    On exit, moves the files to the output folder. After an error, deletes the files.
 
     Raises DataError on entry if one of the output files exists and was not written by this program.
     """

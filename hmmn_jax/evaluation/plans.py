@@ -163,7 +163,7 @@ class AnnotatedPlan(_PlanOfIds):
     """A plan that scores each object on the annotated frames after its first mask.
 
     Attributes:
-        first: the index of the first annotated frame of each object, by id.
+        first: the index of the first annotated frame that contains each object, by id.
         others: ids of objects that first appear on the last annotated frame, and therefore cannot be scored.
         binary: whether the annotations store their only object as 255.
     """
@@ -263,7 +263,7 @@ def plan_annotated(clip: Clip, single_object: bool, mask_values: str, notes: Not
         )
     others = tuple(sorted(first.keys() - counted.keys()))
     for i in others:
-        notes.add("some objects are not scored", "objects without a second annotated frame", f"object {i} of {clip.name}")
+        notes.add("some objects are not scored", "objects without a later annotated frame", f"object {i} of {clip.name}")
     start = min(counted.values())
     wanted = (t for t in held if clip.requested is None or clip.frame_name(t) in clip.requested)
     frames = tuple(t for t in wanted if t > start)

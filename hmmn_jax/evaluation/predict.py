@@ -96,7 +96,7 @@ def predict(
       augmentation: the views to segment. None means the unchanged frames only.
 
     Returns:
-      The cost in this process, and a one-line error for each failed clip, by name.
+      The cost of this process, and a one-line error for each failed clip, by name.
     """
     augmentation = augmentation or Augmentation()
     own = clips[jax.process_index() :: jax.process_count()]

@@ -96,7 +96,7 @@ def figures_table(scores: Sequence[SequenceScores], figures: Figures, unscored: 
     total = figures.total(scores)
     names = "  ".join(f"{name:>{max(len(name), 7)}}" for name in total)
     objects = sum(len(s.ids) for s in scores)
-    heading = f"of all videos{f', in {figures.unit}' if figures.unit else ''}, {objects} objects:"
+    heading = f"metrics over all videos{f', in {figures.unit}' if figures.unit else ''}, {objects} objects:"
     return "\n".join([head, *lines, *missing, "-" * len(head), heading, names, line(total, [max(len(n), 7) for n in total])])
 
 

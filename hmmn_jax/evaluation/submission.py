@@ -16,7 +16,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask_files: MaskFiles) -> list[str]:
     """Writes the masks of the requested frames to the zip file `path`.
 
-    Identical masks produce identical files. `pattern` defines the names in the archive, such as
+    Identical masks produce identical archives. `pattern` defines the names in the archive, such as
     "Annotations/{sequence}/{frame}.png". Returns the sorted names in the archive. Raises DataError if a mask is missing.
     """
     files = {
@@ -30,9 +30,8 @@ def write_zip(path: Path, masks: Path, clips: Iterable[Clip], pattern: str, mask
         raise DataError(f"{missing[0]}: the file does not exist. {count}. Segment all videos before you write a submission.")
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, file in sorted(files.items()):
-            entry = zipfile.ZipInfo(
-                name, _EPOCH
-            )  # not compressed, because PNGs are already compressed, and compressed archives would depend on zlib
+            # not compressed, because PNGs are already compressed, and compressed bytes depend on the version of zlib
+            entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, file.read_bytes())
     return sorted(files)

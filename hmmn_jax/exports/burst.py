@@ -80,8 +80,8 @@ def write_burst(path: Path, given: Path, results: Mapping[tuple[str, str], Seque
     Args:
         path: the new file.
         given: the file with the given masks.
-        results: the masks of each annotated frame, by `BurstSequence.key`. Empty masks are omitted. In the frame in which a
-            track starts, the given mask is written.
+        results: for each sequence, by `BurstSequence.key`, the masks of its annotated frames. Empty masks are omitted. In the
+            frame in which a track starts, the given mask is written.
 
     Raises:
         DataError: a sequence is missing, or has the wrong number of frames, an unknown track, or a mask of the wrong size.

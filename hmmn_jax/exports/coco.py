@@ -92,6 +92,6 @@ class YouTubeVis(_Json):
 
 
 def _described(frame: MaskedFrame, k: int) -> dict[str, Any]:
-    """The fields that describe the mask of an object."""
+    """Returns the fields that describe the mask of an object."""
     mask = np.asarray(frame.mask) == k
     return {"segmentation": encode(mask), "area": int(mask.sum()), "bbox": bounding_box(mask)}

@@ -98,7 +98,7 @@ class Exporter(abc.ABC):
     without_mask = "The export does not contain these frames."
 
     def __init__(self, folder: Path, facts: VideoFacts):
-        """The exporter writes to `folder` and may replace existing files."""
+        """Creates an exporter that writes to `folder` and may replace existing files."""
         self.folder, self.facts = folder, facts
         self.frames = self.missing = 0
 

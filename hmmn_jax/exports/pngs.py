@@ -30,7 +30,10 @@ class _ObjectPngs(Exporter):
         self._known = set(facts.labels)
 
     def _files(self, frame: MaskedFrame) -> list[tuple[int, Path]]:
-        """Returns (id, path) pairs for this frame: labelled objects, and objects in this frame or an earlier frame."""
+        """Returns the id and the file path of each object that needs a file for this frame.
+
+        These are the labelled objects, and the objects in this frame or an earlier frame.
+        """
         self._known |= set(frame.ids)
         return [(k, self.folder / self.facts.name / f"{k:03d}" / f"{frame.name}.png") for k in sorted(self._known)]
 

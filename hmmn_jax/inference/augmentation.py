@@ -117,7 +117,7 @@ class Segmented:
         return total
 
     def without_probs(self) -> "Segmented":
-        """Returns the result without probabilities, or the unchanged result if the mask depends on the probabilities."""
+        """Returns the result without probabilities, or the unchanged result if the mask is computed from probabilities."""
         if self.views != [View(self.height, self.width, False)]:
             return self
         return dataclasses.replace(self, results=(_MaskOnly(self.results[0].mask),))

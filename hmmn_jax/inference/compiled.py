@@ -32,7 +32,7 @@ class Room(NamedTuple):
 
     Attributes:
         capacity: number of slots in the bank.
-        drop: whether to drop the oldest frame other than the first frame before writing.
+        drop: whether the bank drops a frame before the new frame is written: the oldest frame other than the first frame.
         turns: number of loop iterations in `kernel_guided_read`; None: as many as needed.
     """
 
@@ -184,7 +184,7 @@ def predict(config: HMMNConfig, decoder: dict[str, Any], x: jax.Array, objects: 
 
 @jax.jit
 def aggregate(p: list[jax.Array]) -> jax.Array:
-    """Computes the soft aggregation of all objects."""
+    """Computes the logits of the background and all objects from the probabilities of each batch of objects."""
     return soft_aggregation(jnp.concatenate(p, axis=1))
 
 

@@ -20,7 +20,7 @@ _SETTINGS = (
 # Caches in which JAX keeps the StableHLO module of each compiled program, 1 to 2 MB per program. JAX has no public function
 # that drops only these modules. If a version of JAX does not have these caches, the modules remain in memory.
 _LOWERED = (("jax._src.pjit", "_pjit_lower"), ("jax._src.interpreters.pxla", "_cached_lowering_to_hlo"))
-_MAX_DROPS = 500  # JAX compiles a program with effects, such as `jax.debug.print`, in each call if its module is dropped
+_MAX_DROPS = 500  # a limit, because JAX recompiles a program with effects (`jax.debug.print`) after its module is dropped
 
 
 def keep_host_memory_small() -> None:
@@ -28,9 +28,9 @@ def keep_host_memory_small() -> None:
 
     Call this function before other threads start. On systems without glibc, this function does nothing.
 
-    The modules from which programs were compiled are dropped, and memory that was used for compilation is returned to the
-    system immediately. On a CPU, at 480x864, this configuration reduces the peak memory by a third. The system time for page
-    allocation decreases by 0.3 s per frame.
+    After a program is compiled, its StableHLO module is dropped, and the memory used for compilation is returned to the system.
+    On a CPU, at 480x864, this configuration reduces the peak memory by a third. The system time for page allocation decreases
+    by 0.3 s per frame.
     """
     if sys.platform == "win32":  # on Windows, CDLL(None) raises an error
         return

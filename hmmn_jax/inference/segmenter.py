@@ -56,7 +56,7 @@ class Segmenter:
         Args:
             variables: variables of `HMMN(config)`, as returned by `load_checkpoint`.
             config: config of the model.
-            mem_every: number of frames from one memory frame to the next, counted from the first frame of an object.
+            mem_every: interval between memory frames, in frames. The first frame of an object is its first memory frame.
             max_memory_frames: maximum number of memory frames, not counting the previous frame. When the maximum is exceeded,
                 the oldest frame other than the first is dropped. None means no maximum. With a maximum of 1, only the first
                 frame is kept.
@@ -65,12 +65,12 @@ class Segmenter:
             winograd: whether to compute 3x3 convolutions with Winograd's algorithm. The results differ from those of a direct
                 convolution by about 1e-4. None enables Winograd's algorithm only in float32 on a CPU, where this algorithm is
                 faster.
-            independent: whether to segment each object as if there were no other objects, so that objects may overlap. Each
+            independent: whether to segment each object as if there were no other objects. If True, objects may overlap. Each
                 frame is still encoded only once.
-            fused: whether to run three fused programs per frame for any number of objects. Without fused programs, each block
-                of the network is a separate program, and many programs run per batch of objects. With fused programs, an
-                accelerator spends less time waiting for the host, but the programs are compiled for each number of objects.
-                None means False on a CPU and True on other devices.
+            fused: whether to run three fused programs per frame, regardless of the number of objects. Without fused programs,
+                each block of the network is a separate program, and many programs run per batch of objects. With fused
+                programs, an accelerator spends less time waiting for the host, but the programs are compiled for each number of
+                objects. None means False on a CPU and True on other devices.
         """
         for name, value in (
             ("mem_every", mem_every),
@@ -303,7 +303,7 @@ class Segmenter:
                 donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
             ):  # not for several videos, because the last result refers to the same array
                 state.probs.delete()  # with many objects, this array is large, and later frames need only the banks
-            donate_query = query is None and state.probs.shape[1] == 2  # a single object; callers may use a given query again
+            donate_query = query is None and state.probs.shape[1] == 2  # one object; a caller may reuse its own query
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):

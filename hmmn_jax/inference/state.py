@@ -11,12 +11,12 @@ from hmmn_jax.model.memory import MemoryBank
 
 
 class ObjectGroup(struct.PyTreeNode):
-    """Objects with a common memory bank. The first masks belong to the same frame, and the channels are consecutive."""
+    """Objects that share a memory bank. The objects start in the same frame and have consecutive channels."""
 
     start: int  # index of the frame for which the masks of the objects were given
     first: int  # channel of the first object; the background is channel 0
     size: int  # number of objects
-    kept: int  # number of memory frames in `bank`, not counting the previous frame
+    kept: int  # number of memory frames in `bank`; the last frame in `bank` is counted only if it is a memory frame
     bank: MemoryBank | None  # None until the frame after `start` is segmented
 
 

@@ -114,13 +114,13 @@ def read_start(path: AnyPath, count: int) -> bytes:
 
 
 def lies_there(path: AnyPath) -> bool:
-    """Whether a path exists as a file, a folder or a link (even a broken link)."""
+    """Returns whether a path exists as a file, a folder or a link (even a broken link)."""
     with bucket_errors(path):
         return path.exists() if is_bucket(path) else os.path.lexists(path)
 
 
 def is_link(path: AnyPath) -> bool:
-    """Whether a path is a symbolic link. Buckets do not have symbolic links."""
+    """Returns whether a path is a symbolic link. Buckets do not have symbolic links."""
     return not is_bucket(path) and path.is_symlink()
 
 
@@ -142,7 +142,7 @@ def discard_empty(folder: Path) -> None:
 
 
 def free_bytes(folder: AnyPath) -> int | None:
-    """The number of free bytes on the disk that contains a folder; None for a bucket, because buckets have no limit."""
+    """Returns the number of free bytes on the disk that contains a folder, or None for a bucket, which has no limit."""
     return None if is_bucket(folder) else shutil.disk_usage(folder).free
 
 

@@ -48,7 +48,7 @@ class FilmDecoder:
         self.frame_count = round(duration / av.time_base * self.fps)
 
     def frames(self) -> Iterator["av.VideoFrame"]:
-        """Decodes from the start, or from the position of the last seek.
+        """Yields the decoded frames from the start, or from the position of the last seek.
 
         Packets that cannot be decoded are skipped. The `ffmpeg` tool also skips these packets.
         """
@@ -89,7 +89,7 @@ class RgbConverter:
         self._kind: tuple[int, int, str] | None = None
 
     def __call__(self, frame: "av.VideoFrame") -> UInt8[np.ndarray, "h w 3"]:
-        """Converts a frame of any size to a new array."""
+        """Returns a decoded frame of any size as a new RGB array."""
         kind = frame.width, frame.height, frame.format.name
         if kind != self._kind:
             self._graph = filter_graph(*kind, [*self._orientation, "scale=flags=bicubic", "format=rgb24"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FRAMES_KEPT = 8  # number of decoded frames that are cached, for reading backwards
 # Number of seek positions to try. If the timestamps of packets and frames differ, the nearest position may be after the frame.
 _KEY_FRAMES_TRIED = 2
-_PATIENCE = 16  # a search stops after this many frames with later timestamps; no codec moves a frame by more positions
+_PATIENCE = 16  # a search stops after this many frames with later timestamps; no codec reorders frames by more positions
 
 
 class _Record(NamedTuple):

@@ -4,7 +4,7 @@ Guards are used for training workdirs, projects of `hmmn-jax paint`, evaluation 
 files:
 
 LOCK        an empty file that the owner locks; the operating system releases the lock when the process ends
-.LOCK.json  the owner's host, boot id and process id; the owner updates this file every five seconds, as a heartbeat
+.LOCK.json  the owner file: the owner's host, boot id and process id; the owner updates it every five seconds, as a heartbeat
 
 The lock excludes other processes on the same machine. Heartbeats are used in buckets, and in network file systems that do not
 support locks between machines. If the owner was a process on this machine and has ended, another process can take over the

@@ -18,7 +18,7 @@ _CGROUPS = (
 
 
 def peak_megabytes() -> float | None:
-    """The peak resident memory of this process, in units of 2**20 bytes; None if the system does not report it."""
+    """Returns the peak resident memory of this process, in units of 2**20 bytes; None if the system does not report it."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -26,7 +26,7 @@ def peak_megabytes() -> float | None:
 
 
 def free_host_bytes() -> int | None:
-    """The number of bytes that can still be allocated without swapping, within a container's limit; None if unknown."""
+    """Returns the number of bytes that can be allocated without swapping, within a container's limit; None if unknown."""
     found = [_available(), *(_left(limit, used) for limit, used in _CGROUPS)]
     return min((count for count in found if count is not None), default=None)
 

@@ -24,7 +24,10 @@ class ImageVideo(Video):
     """
 
     def __init__(self, paths: Iterable[Path], name: str | None = None, fps: float | int = 0.0):
-        """Stores the paths. The default name is the name of the first file's folder. Raises ValueError for an empty list."""
+        """Creates a video from image files. The default name is the name of the first file's folder.
+
+        Raises ValueError for an empty list.
+        """
         self._sources: tuple[tuple[Path, int | None], ...] = tuple((path, None) for path in paths)
         if not self._sources:
             raise ValueError(f"{name or 'images'}: the list of files is empty, expected at least one file")

@@ -254,7 +254,10 @@ def _require_no_levels(values: UInt8[np.ndarray, "h w"], source: str | os.PathLi
 
 
 def _is_drawn_in_colour(pixels: UInt8[np.ndarray, "h w"], image: Image.Image) -> bool:
-    """Whether some pixels are black, but the first colour of the palette is not black."""
+    """Whether an indexed image is treated as a colour image.
+
+    True if some pixels are black, but the first colour of the palette is not black.
+    """
     palette = _palette_of(image)
     used = np.unique(pixels)
     used = used[used < len(palette)]

@@ -79,7 +79,7 @@ def check_headers(headers: list[Header], notes: Notes | None) -> FrameFacts:
     """Combines the properties of all frames. Raises DataError if the sizes differ."""
     first = headers[0]
     if odd := [header for header in headers if header.size != first.size]:
-        count = f"The size of {len(odd)} of {len(headers)} frames differs from the first frame"
+        count = f"The size of {len(odd)} of {len(headers)} frames differs from that of the first frame"
         raise DataError(f"{other_size(odd[0].path, odd[0].size, first.path, first.size)}. {count}")
     turned = [header for header in headers if header.turned]
     if notes is not None:
@@ -99,6 +99,6 @@ def require_one_depth(headers: list[Header]) -> None:
 
 
 def other_size(path: Path, size: tuple[int, int], first: Path, first_size: tuple[int, int]) -> str:
-    """The error message for a frame whose size differs from the first frame. Sizes are (width, height)."""
+    """Returns the error message for a frame whose size differs from that of the first frame. Sizes are (width, height)."""
     sizes = f"the frame has {size[0]}x{size[1]} pixels, but {first.name} has {first_size[0]}x{first_size[1]}"
     return f"{path}: {sizes}. Resize the frame, or move it elsewhere"

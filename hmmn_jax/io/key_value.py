@@ -27,12 +27,12 @@ def client() -> Any:
 
 
 def index() -> int:
-    """The index of this process, starting from 0."""
+    """Returns the index of this process, starting from 0."""
     return _state().process_id
 
 
 def count() -> int:
-    """The number of processes."""
+    """Returns the number of processes."""
     return _state().num_processes
 
 

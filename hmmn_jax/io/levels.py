@@ -8,9 +8,9 @@ from jaxtyping import Bool, Int, UInt8
 
 _SHORT = 3  # maximum length, in pixels, of a run that can be a step of an edge; longer runs are plateaus
 _DOT = 1  # an extreme value with at most this many pixels does not form plateaus
-_PIECES = 3  # a value with fewer connected components is not scattered
-_SMALL_PIECE = 16  # below this mean number of pixels per connected component, runs of several pixels may be steps
-_TINY_PIECE = 8  # below this mean number of pixels per connected component, a scattered value is noise
+_PIECES = 3  # minimum number of connected components of a scattered value
+_SMALL_PIECE = 16  # a scattered value has fewer pixels per connected component; its steps may have several pixels
+_TINY_PIECE = 8  # a scattered value with fewer pixels per connected component is noise
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:
@@ -83,7 +83,7 @@ class _Runs:
 
 
 def _lonely(values: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The pixels that differ from all four neighbours, unless the four neighbours are equal."""
+    """Marks each pixel that differs from all four neighbours, if the four neighbours are not all equal."""
     padded = np.pad(values, 1, mode="edge")
     up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
     alone = (up != values) & (down != values) & (left != values) & (right != values)

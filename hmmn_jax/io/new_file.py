@@ -46,7 +46,7 @@ def write_new_file(path: AnyPath, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields a new, empty folder. If the body succeeds, the folder is renamed to `path`. Otherwise, it is removed.
+    """Yields a new, empty folder. If the body succeeds, the folder is renamed to `path`. Otherwise, the folder is removed.
 
     Raises:
         FileExistsError: the path already exists.
@@ -89,7 +89,7 @@ def publish_new(temporary: Path, path: Path) -> None:
 
 
 def free_path(path: AnyPath) -> AnyPath:
-    """Returns `path` if it does not exist. Otherwise, returns the first free path with -1, -2, ... before the suffix."""
+    """Returns `path`, or if it exists, the first path that does not exist with -1, -2, ... inserted before the suffix."""
     found, number = path, 0
     while lies_there(found):
         number += 1

@@ -79,7 +79,7 @@ def to_rgb(pixels: Pixels, value_range: tuple[int, int], path: str | os.PathLike
 
 
 def has_16_bits(image: ImageFile) -> bool:
-    """Whether an open image that has not been decoded yet has 16 bits per channel."""
+    """Returns whether an open image that has not been decoded yet has 16 bits per channel."""
     arguments = image.tile[0].args if image.tile else ()
     kind, *rest = (arguments if isinstance(arguments, tuple) else (arguments,)) or ("",)
     greatest = max((value for value in rest if isinstance(value, int)), default=0) if image.format == "PPM" else 0
@@ -101,7 +101,7 @@ def orientation(image: Image.Image, path: str | os.PathLike) -> int:
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
-    """Width and height of an open image after it is rotated according to the EXIF orientation `turned`."""
+    """Returns the width and height of an open image after it is rotated according to the EXIF orientation `turned`."""
     width, height = image.size  # for a TIFF, Pillow returns the size of the upright image
     return (height, width) if turned in _SWAPPING and image.format != "TIFF" else (width, height)
 

@@ -1,4 +1,4 @@
-"""Identifies files, so that a process can recognise files that it wrote or read."""
+"""Records the state of a file, so that a process can detect whether the file has changed since the process used it."""
 
 from pathlib import Path
 from typing import NamedTuple

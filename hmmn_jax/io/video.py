@@ -78,7 +78,7 @@ class ArrayVideo(Video):
     """A video whose frames are in memory. The frames are not copied."""
 
     def __init__(self, frames: np.ndarray | Sequence, name: str = "array", fps: float | int = 0.0):
-        """Accepts `uint8 [t,h,w,3]`, or a list of `uint8 [h,w,3]`, with at least one frame.
+        """Creates a video from `uint8 [t,h,w,3]`, or from a list of `uint8 [h,w,3]`, with at least one frame.
 
         Raises:
             ValueError: there is no frame, or a frame is not `uint8 [h,w,3]` or differs in size from the first frame.

@@ -131,7 +131,7 @@ class VideoFile(Video):
             yield decoder
 
     def _decode(self) -> Iterator[tuple[int, "av.VideoFrame", UInt8[np.ndarray, "h w 3"]]]:
-        """Decodes from the start and adds new frames to the index. Yields the index, the decoded frame and the RGB frame."""
+        """Decodes from the start and adds new frames to the index. Yields (frame number, decoded frame, RGB frame)."""
         to_rgb = RgbConverter(self._orientation)
         count = 0
         with self._open() as decoder:
@@ -153,7 +153,7 @@ class VideoFile(Video):
             warnings.warn(f"{self.path}: {found}", stacklevel=3)
 
     def _decode_next(self) -> tuple[int, UInt8[np.ndarray, "h w 3"]] | None:
-        """Decodes the next frame when reading by index. Returns the index and the frame, or None at the end.
+        """Decodes the next frame when reading by index. Returns (frame number, RGB frame), or None at the end.
 
         After an error, decoding restarts from the beginning.
         """

@@ -121,7 +121,10 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 def _widen(
     runs: UInt64[np.ndarray, " m"], reach: tuple[int, int], target: tuple[int, int], word: int
 ) -> tuple[UInt64[np.ndarray, " m"], tuple[int, int]]:
-    """Extends runs from `reach` to `target` columns to the left and right; the next word to the right is at offset `word`."""
+    """Extends each run from `reach` to `target`. Both are numbers of columns to the left and right of the original pixel.
+
+    The next word to the right is at offset `word`. Returns the extended runs and the new `reach`.
+    """
     left, right = reach
     while left < target[0] or right < target[1]:
         # A larger step would leave gaps in runs at the edge of the frame, or skip a word.

@@ -1,4 +1,4 @@
-"""Computes J and F of sequences in memory, and their mean, recall and decay, as in the DAVIS benchmark."""
+"""Computes J and F of sequences from arrays of ids, and their mean, recall and decay, as in the DAVIS benchmark."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -183,11 +183,13 @@ def over_time(frames: Sequence[np.ndarray], objects: int) -> np.ndarray:
 def score_annotated(
     frames: Iterable[ScoredFrame], first: Mapping[int, int], name: str, others: Collection[int] = ()
 ) -> SequenceScores:
-    """Scores the annotated frames of a custom video. Each object is scored after its first annotated frame.
+    """Scores the annotated frames of a custom video.
+
+    Each object is scored on the annotated frames after its first annotated frame.
 
     Args:
         frames: the annotated frames after the first annotated frame that shows an object, each as a `ScoredFrame`.
-        first: the index of the first annotated frame of each object, by id. Objects are not scored on their first frame.
+        first: the index of the first annotated frame that contains each object, by id. Objects are not scored on this frame.
         name: name of the video.
         others: ids of objects that cannot be scored but may be predicted.
 

@@ -67,7 +67,7 @@ def score_video(
     unseen: bool,
     name: str,
 ) -> LvosScores:
-    """Scores a video.
+    """Scores the predicted masks of a video by the rules of LVOS.
 
     Args:
         pred: predicted ids by frame name. Frame names are eight-digit numbers.

@@ -21,7 +21,7 @@ class YouTubeScores(SequenceScores):
     """Scores of a YouTube-VOS video.
 
     Attributes:
-        unseen: for each object, 0 if its category is in the training data, 1 if its category is new, NaN if unknown.
+        unseen: for each object, 0 if its category is in the training data, 1 if it is not, NaN if the category is unknown.
     """
 
     unseen: Float64[np.ndarray, " o"]

@@ -38,7 +38,8 @@ class HMMNConfig:
         sigma_growth: growth of the standard deviation with age. For a slot that is `age` slots older than the previous frame,
             the standard deviation is `sigma * (sigma_growth * age + 1)`.
         kernel_in_training: whether to use the kernel in training, too. In training from scratch, the kernel restricts matching
-            to nearby cells while features are not yet distinctive. The arg-max of the kernel has no gradient.
+            to nearby cells while features are not yet distinctive. The arg-max that selects the kernel's centre has no
+            gradient.
         use_topk_read: whether to read the memory at strides 8 and 4.
         k_s8: number of selected coarse cells that each query cell reads at stride 8.
         k_s4: number of selected coarse cells that each query cell reads at stride 4.

@@ -1,4 +1,7 @@
-"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic, without changing the results."""
+"""Folds BatchNorm into the preceding convolutions for inference, to reduce memory traffic.
+
+Except for rounding, the results of the network do not change.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -34,7 +34,7 @@ def conv2d(
 ) -> Float[Array, "b h2 w2 o"]:
     """Computes a cross-correlation.
 
-    The kernel size k must be odd. The padding on every side is k // 2 zeros, as in PyTorch.
+    The kernel size k must be odd. By default, the padding on every side is k // 2 zeros, as in PyTorch.
 
     Args:
         x: the feature map.

@@ -18,7 +18,7 @@ from hmmn_jax.ops.convolution import at_all_pixels, convolve, zeros_around
 from hmmn_jax.ops.depthwise import Padding, depthwise_padded
 
 BAND_BYTES = 5 * 2**19  # bytes of the expanded map to process at once; about the size of a CPU's cache
-FEWEST_BANDS = 4  # with fewer bands, processing the whole map at once was measured to take the same time
+FEWEST_BANDS = 4  # in a measurement, fewer bands took the same time as the whole map
 
 
 class Weights(NamedTuple):

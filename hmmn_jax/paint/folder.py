@@ -45,7 +45,7 @@ class ProjectFolder:
     """A project folder that this process has locked."""
 
     def __init__(self, path: Path, guard: Guard):
-        """`path` is the project folder, and `guard` is the `Guard` of this folder."""
+        """Creates an object for the project folder `path`, which is locked by `guard`."""
         self.path, self.require_own = path, guard.require
         self.session, self.exports = path / SESSION, path / EXPORTS
         self._file = path / PROJECT

@@ -1,4 +1,4 @@
-"""Access control. Each request must have the token, originate from a page of this server, and be addressed to this machine."""
+"""Checks that each request has the token, originates from a page of this server, and is addressed to this machine."""
 
 import hashlib
 import hmac
@@ -81,7 +81,7 @@ class Guard:
         await (self._app if answer is None else answer)(scope, receive, send_safely)
 
     def _answer(self, scope: Scope) -> Response | None:
-        """The response to send instead of calling the application; None: call the application."""
+        """Returns the response that rejects a request or sets the cookie, or None if the application handles the request."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):
@@ -108,7 +108,7 @@ class Guard:
         return None
 
     def _is_token(self, given: str) -> bool:
-        """Whether a token or one-time code is valid. Accepting a one-time code makes it invalid."""
+        """Returns whether a token or one-time code is valid. Accepting a one-time code makes it invalid."""
         if self._once_until > time.monotonic() and hmac.compare_digest(given.encode(), self.once.encode()):
             self._once_until = -math.inf
             return True
@@ -125,7 +125,7 @@ class Guard:
         return ""
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this machine. Any port is accepted, because the port may be forwarded."""
+        """Returns whether a Host header names this machine. Any port is accepted, because the port may be forwarded."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         name = name.strip("[]").lower()
         return name in self._names or (self._is_open and _is_address(name))

@@ -80,7 +80,10 @@ class ObjectTable:
         return cls(dict(sorted(made.items())), ids)
 
     def with_ids(self, ids: Collection[int]) -> "ObjectTable":
-        """Adds objects for missing ids, as needed for a session that was not created by `hmmn-jax paint`."""
+        """Adds an object with default fields for each of `ids` that is not in the table.
+
+        Such ids exist if the session was not created by `hmmn-jax paint`.
+        """
         table = self
         for k in sorted(set(ids) - self.known.keys()):
             table = table._with(PaintObject.make(k, {}))

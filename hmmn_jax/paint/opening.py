@@ -25,13 +25,13 @@ PATIENCE = 5.0  # a note is printed if decoding is expected to take longer than 
 
 
 def default_folder(video: Path) -> Path:
-    """The default project folder for a video, in the working directory."""
+    """Returns the default project folder for a video, in the working directory."""
     path = video.absolute()
     return Path(check_name((path.name if path.is_dir() else path.stem) + SUFFIX, video))
 
 
 def count_frames(video: Video) -> int:
-    """The number of frames. Prints a note if a video file is so long that decoding it takes more than a few seconds.
+    """Returns the number of frames. Prints a note if decoding the video file takes more than a few seconds.
 
     Raises DataError if a frame cannot be read.
     """
@@ -48,7 +48,7 @@ def count_frames(video: Video) -> int:
 
 
 def first_number() -> int:
-    """The first number for revisions and events. It is larger than any number that an earlier run of the server used."""
+    """Returns the first number for revisions and events, larger than any number that an earlier run of the server used."""
     return time.time_ns() // 1_000_000
 
 

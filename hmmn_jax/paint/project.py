@@ -75,7 +75,7 @@ class Project:
             folder: the folder of the project.
             saved: the content of `project.json`.
             log: the log of events for pages.
-            first: the number at which revisions begin.
+            first: the number of the first revision of a frame; the first revision of the project is one larger.
         """
         self.session, self.log = session, log
         self._folder = folder
@@ -96,7 +96,7 @@ class Project:
         return self._saved.fingerprint[:16]
 
     def describe(self) -> dict[str, Any]:
-        """The video, the objects and the revision, as JSON."""
+        """Returns the fields of the video, the objects and the revision, as JSON."""
         with self._lock:
             video = self.session.video
             height, width = video.size
@@ -116,7 +116,7 @@ class Project:
             }
 
     def timeline(self) -> dict[str, Any]:
-        """The state of each frame, as JSON."""
+        """Returns the state of each frame, as JSON."""
         with self._lock:
             self._publish()
             timeline = self.session.timeline
@@ -124,18 +124,18 @@ class Project:
             return {"revision": self.revision, "event": self.log.last, "frames": frames, "next": self.next_to_annotate()}
 
     def next_to_annotate(self) -> int | None:
-        """The frame to annotate next."""
+        """Returns the frame to annotate next, or None if all frames are annotated."""
         return self.session.next_to_annotate()
 
     def picture(self, t: int) -> tuple[Picture | None, str]:
-        """The result for a frame (None if missing) and its revision. Raises IndexError if there is no such frame."""
+        """Returns the result for a frame (None if missing) and its revision. Raises IndexError if there is no such frame."""
         with self._lock:
             self._publish()
             shown = self._frame(t)
             return shown.picture, shown.revision
 
     def labels(self) -> list[tuple[int, str, str]]:
-        """The id, name and colour ("#rrggbb") of each object."""
+        """Returns the id, name and colour ("#rrggbb") of each object."""
         return [(found.id, found.name, found.colour) for found in self._saved.objects.known.values()]
 
     # Edits of frames

@@ -11,7 +11,7 @@ MOST_JSON = 1 << 16  # maximum size of a JSON request, in bytes
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """Returns a request body of at most `most` bytes."""
+    """Returns the body of a request. Raises HTTPException if the body has more than `most` bytes."""
     parts, count = [], 0
     with contextlib.suppress(ClientDisconnect):
         async for part in request.stream():
@@ -52,7 +52,7 @@ def expected_revision(request: Request) -> str | None:
 
 
 def project_revision(request: Request) -> int:
-    """The revision of the project that the request edits, or -1 (never a valid revision) if the header is not a number."""
+    """The revision of the project that the request edits, or -1 (never valid) if the If-Match header is not a number."""
     found = _if_match(request)
     return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
 

@@ -8,13 +8,13 @@ from jaxtyping import Bool, Integer
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """The maximum size in bytes of a compressed mask with unknown pixels, even if the data is incompressible."""
+    """Returns the maximum size in bytes of a compressed mask with unknown pixels, even if the data is incompressible."""
     height, width = size
     return 3 * height * width + height * width // 512 + 4096
 
 
 def encode(mask: Integer[np.ndarray, "H W"]) -> tuple[bytes, str]:
-    """Compresses a mask. Returns the bytes and the dtype: "uint8" or "uint16" (little-endian)."""
+    """Compresses a mask. Returns the compressed bytes and the dtype of the ids: "uint8" or "uint16" (little-endian)."""
     name = "uint8" if mask.dtype == np.uint8 else "uint16"
     return gzip.compress(np.ascontiguousarray(mask, np.dtype(name).newbyteorder("<")).tobytes(), 1, mtime=0), name
 

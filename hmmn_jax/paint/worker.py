@@ -42,7 +42,7 @@ class Job:
     message: str = ""
     is_stopping: bool = False
     times: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_FRAMES + 1))
-    stamps: list[Stamp] = field(default_factory=list)  # the anchors for which `left` was computed
+    stamps: list[Stamp] = field(default_factory=list)  # the anchors (annotated frames) for which `left` was computed
 
     def as_json(self) -> dict[str, Any]:
         """The job as a JSON-compatible dict, as sent to the pages."""

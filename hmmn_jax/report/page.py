@@ -199,7 +199,7 @@ def _details(scores: Sequence[SequenceScores], clips: Mapping[str, Clip], masks:
         room -= len(worst)
         charts = "".join(time_chart(s, k, pins) for k in sorted(worst))
         left_out = row.objects - len(worst)
-        note = _note(f"No chart is shown for {_count(left_out, 'better object')}.") if left_out else ""
+        note = _note(f"No chart is shown for {_count(left_out, 'object')} with better scores.") if left_out else ""
         note += _note(unreadable)
         heading = (
             f'<h3>{escape(s.name)}</h3><p class="figures">{f"<b>J&amp;F {row.jf_mean:.3f}</b> " if row.has_f else ""}'

@@ -19,7 +19,7 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # damaged zip files, arrays and JSON raise many exception types
         found = f"{type(error).__name__}: {reason(error)}"
         raise DataError(
-            f"{path}: the file is not a session file, or is damaged ({found}). Pass a folder that `save` wrote."
+            f"{path}: the file is not a session file, or is damaged ({found}). Pass a folder that `Session.save` wrote."
         ) from error
 
 

@@ -92,8 +92,8 @@ def merge_pass(
     """Combines the result of a pass with the current prediction of a frame.
 
     Args:
-        basis: the anchors of the frame.
-        t: the frame.
+        basis: the anchors that the frame depends on.
+        t: index of the frame.
         current: the current prediction of the frame; None if it is stale or missing.
         direction: direction of the pass, "forward" or "backward".
         picture: the result of the pass.

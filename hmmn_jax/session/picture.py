@@ -177,7 +177,7 @@ def complete(
     unknown: Bool[np.ndarray, "H W"] | None = None,
     present: Picture | None = None,
 ) -> Picture:
-    """Completes the mask of an annotated frame.
+    """Replaces the unknown pixels in the mask of an annotated frame, and packs the mask.
 
     Args:
         pool: the pool that stores the arrays of the picture.

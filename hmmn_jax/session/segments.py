@@ -18,12 +18,12 @@ class Segment(NamedTuple):
     basis: Basis
 
     def anchor(self, direction: str) -> Stamp | None:
-        """The anchor from which the pass in this direction starts, if any."""
+        """Returns the anchor from which the pass in this direction starts, or None if this anchor does not exist."""
         return self.basis.before if direction == FORWARD else self.basis.after
 
 
 def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
-    """The segments of the range start <= t < stop, in order. `stamps` are all anchors, in order."""
+    """Returns the segments of the range start <= t < stop, in order. `stamps` are all anchors, in order."""
     found = []
     for before, after in zip((None, *stamps), (*stamps, None), strict=True):
         first = start if before is None else max(start, before.frame + 1)
@@ -36,7 +36,7 @@ def segments(stamps: Sequence[Stamp], start: int, stop: int) -> list[Segment]:
 def reach(timeline: Timeline, segment: Segment, direction: str) -> int | None:
     """Returns the last frame that a pass has to reach, or None if the pass is not needed.
 
-    This frame is the farthest from the anchor among the frames whose current prediction does not contain the pass.
+    This frame is the farthest from the anchor among the frames without a current prediction from a pass in this direction.
     """
     lacking = []
     for t in segment.frames:

@@ -54,7 +54,7 @@ class Session:
         memory: int = BUDGET,
         encoded: int | None = None,
     ):
-        """Starts a session without annotations.
+        """Creates a session without annotations.
 
         Args:
             segmenter: a segmenter for non-overlapping objects.
@@ -126,22 +126,22 @@ class Session:
         return Confidence(self._ledger.timeline)
 
     def state(self, t: int) -> str:
-        """The state of a frame: "annotated", "final", "provisional" (another pass is needed), "stale" or "missing"."""
+        """Returns the state of a frame: "annotated", "final", "provisional" (another pass is needed), "stale" or "missing"."""
         return self._ledger.timeline.state(t)
 
     def result(self, t: int) -> FrameResult:
-        """The result for a frame. Raises KeyError for a missing frame."""
+        """Returns the result for a frame. Raises KeyError for a missing frame."""
         return frame_result(self._ledger.timeline, t)
 
     def find(self, t: int) -> FrameResult | None:
-        """The result for a frame; None for a missing frame. This method can be passed to `hmmn_jax.exports.export`."""
+        """Returns the result for a frame; None for a missing frame. This method can be passed to `hmmn_jax.exports.export`."""
         try:
             return self.result(t)
         except KeyError:
             return None
 
     def next_to_annotate(self) -> int | None:
-        """The frame to annotate next: the frame with the lowest confidence among the frames that are up to date.
+        """Returns the frame to annotate next: the frame with the lowest confidence among the frames that are up to date.
 
         If no frame is up to date, the frame farthest from any annotated frame is returned. If all frames are annotated, None is
         returned.
@@ -260,7 +260,7 @@ class Session:
         return self._propagation.run(start, end, direction, lambda: self._stops != stops, on_frame)
 
     def frames_to_compute(self, start: int = 0, stop: int | None = None, direction: str = "both") -> int:
-        """The number of frames that `propagate` would compute now. A frame that needs two passes is counted twice.
+        """Returns the number of frames that `propagate` would compute now. A frame that needs two passes is counted twice.
 
         Raises ValueError for an invalid range or direction.
         """
@@ -338,7 +338,7 @@ class Session:
 
 
 def _require(timeline: Timeline, *ids: int) -> Timeline:
-    """Returns the timeline if it has all of these objects. Raises ValueError otherwise."""
+    """Returns the timeline if it contains all objects in `ids`. Raises ValueError otherwise."""
     for k in ids:
         if k not in timeline.objects:
             known = ", ".join(map(str, timeline.objects)) or "none"
@@ -347,7 +347,7 @@ def _require(timeline: Timeline, *ids: int) -> Timeline:
 
 
 def as_video(video: Video | np.ndarray | Sequence | str | os.PathLike) -> Video:
-    """Opens the frames of a session. Raises DataError for unreadable files and ValueError for invalid arrays."""
+    """Returns a path or arrays as a `Video`. Raises DataError for unreadable files, and ValueError for invalid arrays."""
     if isinstance(video, Video):
         return video
     if isinstance(video, str | os.PathLike):

@@ -98,7 +98,7 @@ class Timeline:
 
     @functools.cached_property
     def stamps(self) -> list[Stamp]:
-        """The anchors, in order."""
+        """The anchors, in ascending order of their frames."""
         return [Stamp(t, self.anchors[t].digest) for t in sorted(self.anchors)]
 
     @functools.cached_property

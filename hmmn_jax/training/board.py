@@ -20,7 +20,7 @@ class Board:
     """Writes events to a new local file, or to several new files in a bucket. Methods raise DataError if writing fails."""
 
     def __init__(self, folder: AnyPath, purge_step: int):
-        """Opens an event file. In older files, TensorBoard then hides the entries from step `purge_step` onwards."""
+        """Opens an event file. TensorBoard then hides entries in earlier files from step `purge_step` onwards."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder = folder

@@ -43,7 +43,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: AnyPath, keep: int, keep_best: int):
-        """Creates the folder, and removes incomplete files left by a killed process.
+        """Creates `WORKDIR/checkpoints`, and removes incomplete files left by a killed process.
 
         Args:
           workdir: absolute path of the workdir.
@@ -299,7 +299,7 @@ def restore_latest(workdir: AnyPath, like: TrainState) -> TrainState | None:
 
 
 def read_step(workdir: AnyPath, step: int, like: TrainState) -> TrainState:
-    """Reads the state after a step as NumPy arrays.
+    """Reads the checkpoint of a step, and returns the state as NumPy arrays.
 
     Raises CheckpointError if the checkpoint is damaged, or its structure, shapes or dtypes differ from those of `like`.
     """

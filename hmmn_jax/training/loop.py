@@ -218,7 +218,10 @@ def judge(
     writer: Writer,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Validates a state on all devices, writes the results, and returns the scores, or None if `stop` returned True."""
+    """Validates a state on all devices and writes the results.
+
+    Returns the scores, or None if `stop` returned True.
+    """
     variables = jax.tree.map(np.asarray, state.ema_variables)
     segmenters = make_segmenters(variables, model, settings.mem_every, len(validation))
     result = validate(segmenters, validation, settings.size, stop)

@@ -47,9 +47,9 @@ def learning_rate_schedule(
     Steps are numbered from 0.
 
     Args:
-      name: "constant", "poly", "step" or "cosine". The schedule "poly" decreases the learning rate in proportion to
-        (1 - progress)^power, where progress is the fraction of the steps after the warm-up that are completed. The schedule
-        "step" multiplies the learning rate by `factor` at each of `boundaries`.
+      name: "constant", "poly", "step" or "cosine". In the schedule "poly", the difference from the final learning rate is
+        proportional to (1 - progress)^power, where progress is the fraction of the steps after the warm-up that are completed.
+        The schedule "step" multiplies the learning rate by `factor` at each of `boundaries`.
       peak: the learning rate after the warm-up.
       total_steps: number of steps in the whole run, including the warm-up.
       warmup_steps: number of warm-up steps. In step i of the warm-up, the learning rate is (i + 1) / (warmup_steps + 1)

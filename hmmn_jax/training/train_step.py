@@ -46,7 +46,7 @@ def make_train_step(
       optimizer: see `make_optimizer`. Gradients are averaged over devices before clipping, so clipping applies to the whole
         batch.
       learning_rate: the schedule of the optimizer, used only for the metrics.
-      seed: seed for the dropout of fine memories.
+      seed: seed for the dropout of the fine memories (strides 8 and 4).
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
       hardest_share: a schedule from `hardest_share_schedule`. None means all pixels.
       micro_batches: number of equal parts into which a device splits its batch. The parts are processed one after the other, so
@@ -122,8 +122,8 @@ def clip_loss(
 def memory_coins(seed: int, sample: Integer[Array, " b"], dropout: float, frames: int = 2) -> Bool[Array, "b {frames} 2"]:
     """Decides at random whether the fine memory is read, for each sample, frame (1, 2, ...) and stride (8, 4).
 
-    A value is True with probability 1 - dropout. The key depends only on seed, sample, frame and stride, so the result is the
-    same in any batch, on any device and after a restart.
+    A value is True with probability 1 - dropout. The random key depends only on seed, sample, frame and stride, so the
+    result is the same in any batch, on any device and after a restart.
     """
     # `impl` is set explicitly, because the random numbers of other implementations depend on the shape of the batch.
     root = jax.random.key(seed, impl="threefry2x32")

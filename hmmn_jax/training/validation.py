@@ -162,5 +162,5 @@ def _score(segmenter: Segmenter, plan: Plan, size: int, stop: Callable[[], bool]
 
 
 def _as_ids(given: Given, size: tuple[int, int]) -> np.ndarray:
-    """Converts a given mask, an array of ids or masks by id, to an array of ids."""
+    """Returns a given mask as an array of ids. The given mask is such an array, or a dict of masks by id."""
     return flatten(given, size) if isinstance(given, Mapping) else given

@@ -74,7 +74,7 @@ def write_zip(path, top, records=None, compression=zipfile.ZIP_STORED, prefix="a
 
 
 def refusal(path):
-    """Returns the error message for `path`. Asserts that the message is one line and contains the path."""
+    """Returns the error message that reading `path` raises. Asserts that the message is one line and contains the path."""
     with pytest.raises(CheckpointError) as caught:
         read_torch_file(path)
     message = str(caught.value)

@@ -50,7 +50,7 @@ def test_a_step_that_no_axis_can_hold_is_left_out(tmp_path, capsys):
 
 
 def test_names_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
-    """By default, Matplotlib parses some of these names as mathematics, and omits others from the legend."""
+    """By default, Matplotlib parses names with `$` as mathematics, and omits names with a leading `_` from the legend."""
     names = [r"$\frac$", "_hidden", r"\$a$", "$", "_nolegend_", "two\nlines", "\udcff"]
     runs = [write_run(tmp_path / name, [{"step": 1, "loss": 0.5}]) for name in names]
     shown, savefig = [], Figure.savefig

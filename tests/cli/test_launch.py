@@ -84,7 +84,7 @@ EMITTERS, LEVEL = "--xla_cpu_use_fusion_emitters=false", "--xla_backend_optimiza
     [
         ("0.10.2", False, (), None, WAY_OUT),
         ("0.10.2", True, (), None, f"{WAY_OUT} {EMITTERS} {LEVEL}"),
-        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # no LEVEL: it may affect GPUs and TPUs
+        ("0.10.2", True, ("cuda",), "--xla_a=1", f"--xla_a=1 {WAY_OUT} {EMITTERS}"),  # LEVEL may also affect GPUs and TPUs
         ("0.10.2", True, ("libtpu",), None, f"{WAY_OUT} {EMITTERS}"),
         ("0.10.2", True, (), f"{WAY_OUT}x {LEVEL}3", f"{WAY_OUT}x {LEVEL}3 {EMITTERS}"),  # flags set by the user are kept
         ("0.11.0", True, (), None, f"{EMITTERS} {LEVEL}"),  # XLA aborts on unknown flags, so the flags depend on the release

@@ -87,7 +87,7 @@ def test_short_videos_and_those_without_an_object(tmp_path):
         "videos: 1, frames: 3, frames with masks: 3, objects: 1",
         "  3 times: the video is skipped",
         f"  {report.problems[0]}",
-        "  ... 2 more",
+        "  ... 2 more problems",
     ]
 
 

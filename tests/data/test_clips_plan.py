@@ -14,7 +14,7 @@ CHI_SQUARE = {1: 15.1, 2: 18.4, 3: 21.1, 4: 23.5, 7: 29.9}
 
 
 def plans(config, sources, first, count):
-    """Returns the stacked plans of the samples `first` to `first + count - 1`, and the tables."""
+    """Returns the stacked plans of the samples `first` to `first + count - 1`, and the joined tables of the data sets."""
     settings = [config.sets[name] for name in sorted(config.sets)]
     tables = join(sources, settings, config.copy_paste.donor_share, config.frames)
 

@@ -222,7 +222,8 @@ class TestFindUnlisted:
         notes = Notes()
         (only,), problems = read_unlisted(mine, notes=notes)
         assert only.frame_names == ("9", "10") and len(problems) == 1 and "is ambiguous" in problems[0]
-        assert notes.lines()[0].startswith("the order of frames differs from plain sorting: 1 folder in natural order")
+        start = "the order of frames differs from plain alphabetical sorting: 1 folder in natural order"
+        assert notes.lines()[0].startswith(start)
         sequences, problems = read_unlisted(mine, order="decimal")
         assert [s.frame_names for s in sequences] == [("9", "10"), ("0.25", "0.5")] and problems == []
         with pytest.raises(ConfigError, match="order is 'x'"):

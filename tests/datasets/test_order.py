@@ -99,6 +99,6 @@ def test_the_order_is_reported_where_plain_sorting_differs(tmp_path):
         list_frames(tmp_path / name, notes=notes)
     (line,) = notes.lines()
     assert line == (
-        f"the order of frames differs from plain sorting: 2 folders in natural order (such as {tmp_path}/b: 9.jpg "
-        f"before 10.jpg)"
+        f"the order of frames differs from plain alphabetical sorting: 2 folders in natural order "
+        f"(such as {tmp_path}/b: 9.jpg before 10.jpg)"
     )

@@ -76,7 +76,7 @@ def test_links(tmp_path):
     touch(tmp_path, "set/a.jpg", "set/a.png", "more/b.jpg")
     (tmp_path / "set" / "more").symlink_to("../more")
     _, problems = read_stills(tmp_path / "set")
-    assert problems[0] == f"{tmp_path}/set/more: is a link to a folder; the link is skipped"
+    assert problems[0] == f"{tmp_path}/set/more is a link to a folder; the link is skipped"
     (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
     with pytest.raises(DataError, match=r"c\.jpg: is a link to gone\.jpg, which does not exist"):
         read_stills(tmp_path / "set")

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 def run_evaluate(segmenter=None, fields=None, config=None, **request):
     """Runs a request with the code of `evaluate.py`, and returns its outcome.
 
-    `config` is `custom` by default. `fields` replaces some of its fields.
+    `config` is `custom` by default. `fields` contains new values of config fields, by name.
     """
     config = config or custom.get_config()
     config.update(fields or {})

@@ -1,4 +1,4 @@
-"""Tests evaluations with complete masks of several frames, and exports. The segmenter is the stub of the session tests."""
+"""Tests exports, and evaluations with complete masks of several frames. The segmenter is the stub of the session tests."""
 
 import json
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_videos_of_a_folder_are_not_scored_with_their_own_masks(tmp_path):
     for t, mask in masks.items():
         save_ids(tmp_path / f"set/Annotations/pond/{t:05d}.png", mask)
     done = run_evaluate(Stub(), {"direction": "both"}, data=tmp_path / "set", output=tmp_path / "run")
-    assert done.code == 0 and "not scored: pond: all masks are given because config.direction is both" in done.err
+    assert done.code == 0 and "not scored: pond: all masks are inputs because config.direction is both" in done.err
     np.testing.assert_array_equal(read_ids(tmp_path / "run/masks/pond/00002.png"), expected(masks, "both")[2])
     assert not (tmp_path / "run/summary.json").exists()
 

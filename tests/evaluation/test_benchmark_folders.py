@@ -58,7 +58,7 @@ def test_mose2(tmp_path):
         same(mose2.object_figures(found), golden[f"{v}_scores"])
     calm = golden["calm"].tolist()
     same([*mose2.total([scores[v] for v in calm]).values()], golden["total_calm"])
-    # The server would score results with these mistakes without an error message.
+    # The server would score the results of these three videos without an error message.
     assert set(videos) - scores.keys() == wrong.keys() == {"shifted", "absent", "two"}
     lost = set(golden["shifted_names"]) - set(golden["shifted_pred_names"])
     assert lost == {"00005"} and "The server would use 00015.png as 00010.png" in wrong["shifted"]

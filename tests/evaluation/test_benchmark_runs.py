@@ -86,7 +86,7 @@ def test_figures_of_mose2_in_tables_files_and_report(roots, tmp_path):
     head, crowd, street, _, heading, names, values = done.out.splitlines()[:7]
     assert head.split()[1:] == names.split() == ["J&dotF", "J", "dotF", "J&dotF_d", "J&dotF_r", "F", "J&F"]
     assert crowd.startswith("crowd") and street.split()[-4:] == ["-", "-", street.split()[-2], street.split()[-1]]
-    assert heading == "of all videos, in percent, 4 objects:"
+    assert heading == "metrics over all videos, in percent, 4 objects:"
     summary = json.loads((out / "summary.json").read_text())
     assert [f"{summary[name]:.1f}" for name in names.split()] == values.split()
     assert summary["per_sequence"]["street"]["J&dotF_d"] is None and summary["objects"] == 4

@@ -127,7 +127,7 @@ def test_memory_frames_by_free_memory(make_clip, monkeypatch, free, length, boun
 def test_the_bound_of_an_earlier_run_is_kept(make_clip, monkeypatch):
     monkeypatch.setattr(fit, "free_bytes", lambda: 0)
     config, (line,) = fit.fit_settings(benchmark_settings("custom"), {"max_memory_frames"}, make_clip(99, 32, 48), SMALL, 15)
-    assert config.max_memory_frames == 15 and "is 15, as in the earlier run in this folder" in line
+    assert config.max_memory_frames == 15 and "is 15, as in the earlier run in the output folder" in line
 
 
 def test_free_memory_of_this_machine():

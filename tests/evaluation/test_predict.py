@@ -40,7 +40,7 @@ class Parrot(Segmenter):
 
 
 def attempt(segmenter, clips, outputs):
-    """Claims the output folder and runs `predict` with one segmenter. Returns the cost and a dict from clip names to errors."""
+    """Locks the output folder and runs `predict` with one segmenter. Returns the cost and a dict from clip names to errors."""
     with outputs.run.locked():
         outputs.run.claim({})
         return module.predict([segmenter], clips, outputs)

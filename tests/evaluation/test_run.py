@@ -1,4 +1,4 @@
-"""Tests evaluations from request to report. The segmenter repeats the first mask."""
+"""Tests complete evaluations: printed lines, written files and errors. The segmenter repeats the first mask."""
 
 import json
 import os

@@ -42,7 +42,7 @@ def test_no_video_at_all(tmp_path):
 
 
 def youtube_vos_folder(root, objects):
-    """Writes a YouTube-VOS folder with one video. `objects` is the list of frames of the only object in meta.json."""
+    """Writes a YouTube-VOS folder with one video. In meta.json, the list of frames of the only object is `objects`."""
     frames, masks = discs(3)
     save_video(root / "valid", "v", frames, {0: masks[0]})
     (root / "valid/meta.json").write_text(json.dumps({"videos": {"v": {"objects": {"1": {"frames": objects}}}}}))

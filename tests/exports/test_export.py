@@ -154,7 +154,7 @@ def test_names_of_image_files(tmp_path):
 
 
 def test_mp4_has_all_frames_at_the_rate_of_the_video(tmp_path, video, monkeypatch):
-    """Frames without a mask are unchanged. Objects have the colours of their labels."""
+    """Frames without a mask are shown without an overlay. Objects have the colours of their labels."""
     from hmmn_jax.exports import movie
 
     shown = []

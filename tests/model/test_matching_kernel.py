@@ -39,7 +39,7 @@ def test_kernel_is_a_gaussian_around_the_centre(x64):
     ("grid", "objects", "length", "kept", "at"),
     [
         (GRID, 1, 40, every(1), (0, 1, 2, 39)),  # number of memory frames in these reads: 1, 2, 3, 40
-        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # number: 1, 2, 2, 3, 4; frames 4, 6 and 11 are not kept
+        (GRID, 3, 12, every(5), (0, 4, 5, 6, 11)),  # 1, 2, 2, 3, 4 memory frames; only frames 0, 5 and 10 stay in the memory
         (GRID, 7, 3, every(1), (1, 2)),
         (TINY, 2, 6, every(2), range(6)),
     ],

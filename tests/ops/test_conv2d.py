@@ -53,7 +53,7 @@ SHAPES = (2, 5, 6, 3), (3, 3, 3, 2), (2, 5, 6, 2)  # input, kernel, output
 
 
 def test_gradients_with_few_outputs(x64):
-    """With few output channels, `conv2d` sums shifted products with the kernel's taps. The gradients must equal XLA's."""
+    """With few output channels, `conv2d` sums shifted products for all taps. The gradients must equal those of XLA."""
     x, kernel, gradient = (jnp.asarray(draw(*shape, seed=i)) for i, shape in enumerate(SHAPES))
 
     def by_xla(x, kernel):

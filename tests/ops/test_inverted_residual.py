@@ -1,4 +1,4 @@
-"""Compares results of `inverted_residual` in bands of rows with results for whole maps, and the latter with loops.
+"""Compares results of `inverted_residual` in bands with results for whole maps, and results for whole maps with loops.
 
 `test_efficientnet_lite.py` compares the network that contains these blocks with PyTorch.
 """

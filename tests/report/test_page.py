@@ -194,7 +194,7 @@ def test_many_sequences_have_few_pictures(world, monkeypatch):
     assert {found["alt"].split(",")[0] for found in page.all("img")} == {"bad", "good"}
     assert (
         len(page.all("svg")) == len(page.all("article")) == 3
-        and page.words.count("No chart is shown for 1 better object.") == 3
+        and page.words.count("No chart is shown for 1 object with better scores.") == 3
     )
     for s in scores:
         k = int((s.j + s.f).mean(axis=1).argmin())

@@ -78,7 +78,7 @@ class Oracle:
     # Propagation
 
     def propagate(self, start, stop, direction):
-        """Yields the index of each frame, and whether its result is final."""
+        """Yields the index of each computed frame, and whether its result is final."""
         assert self.anchors
         sent = {}
         for segment in self.segments(start, stop):

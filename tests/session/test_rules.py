@@ -12,7 +12,7 @@ from tests.session.stub import LEVELS, Stub, blobs, clip
 COUNT = 7
 IDS = (1, 2, 3, 300)
 KINDS = ("annotate", "unknown", "propagate", "propagate", "propagate", "remove", "merge", "unannotate", "undo")
-TOLERANCE = 2 / LEVELS  # two roundings by up to half a step each, and the effect of dividing by the sum
+TOLERANCE = 2 / LEVELS  # allows for two roundings of at most half a step each, and for the division by the sum
 
 
 def assert_same(session, oracle, seed):

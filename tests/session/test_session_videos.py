@@ -1,4 +1,4 @@
-"""Tests `Session` with several kinds of videos, its confidence and exports, and the example in the documentation."""
+"""Tests sessions with several kinds of videos, the confidence of masks, exports, and the example in docs/session.md."""
 
 import math
 import re

@@ -195,7 +195,10 @@ def test_changes_of_an_older_session_do_not_count(tmp_path):
 
 
 def test_two_sessions_that_save_to_one_folder(tmp_path):
-    """The folder contains the session that was saved last. Changes are never appended to the file of the other session."""
+    """The folder contains the session that was saved last.
+
+    The changes of one session are never appended to the file of the other session.
+    """
     one, two = make({0: box(1)}), make({4: box(2)})
     for session, t in ((one, 1), (two, 2), (one, 3), (two, 5), (two, 6)):
         session.annotate(t, box(1))

@@ -27,7 +27,7 @@ def areas(clip):
 def test_frames_are_those_of_the_script(clip):
     """Rendered frames differ from the bundled frames only by JPEG compression.
 
-    Masks may differ in a few pixels, because machines round sines differently.
+    Masks may differ in a few pixels, because the rounding of sines depends on the machine.
     """
     for t, (frame, mask) in zip((0, FRAMES - 1), render((0, FRAMES - 1)), strict=True):
         assert np.abs(frame.astype(int) - read_image(clip.frames[t])).mean() < 4

@@ -98,7 +98,7 @@ class Cell:
 
     Attributes:
         name: name in `CELLS`.
-        seconds: seconds from the fault, or from the start of the run, until a process ended.
+        seconds: time from the fault, or from the start of the run, until each process ended, in seconds.
         codes: exit codes.
         lines: last lines on stderr.
         wrong: a message for each difference from the expected result.
@@ -124,7 +124,7 @@ def run_cell(name: str, folder: Path, prepared: Path | None = None) -> Cell:
     Args:
         name: name in `CELLS`.
         folder: folder for the workdir and the output of the processes.
-        prepared: workdir with checkpoints. Only the case `local` needs it.
+        prepared: workdir with checkpoints, required only for the case `local`.
     """
     case, _, number = name.partition("-")
     target, other = int(number), 1 - int(number)

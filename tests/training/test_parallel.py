@@ -37,9 +37,10 @@ def start(folder, *arguments):
 def runs(tmp_path_factory):
     """Runs five steps in all settings.
 
-    Returns a tuple of five items. Items 1 and 2 are the training states of the run on one device, and the arrays of its final
-    state and metrics. Items 3 and 4 are dicts with the keys `ALL`: the arrays of the other runs, and data about the devices of
-    these runs. Item 5 is the pair of output folders.
+    Returns a tuple of five items. Items 1 and 2 describe the run on one device: item 1 is the list of training states, and
+    item 2 is a dict with the arrays of the final state and the metrics. Items 3 and 4 describe the other runs, and are dicts
+    with the keys `ALL`: item 3 contains arrays as in item 2, and item 4 contains data about the devices. Item 5 is the pair of
+    output folders.
     """
     eight, hosts = tmp_path_factory.mktemp("eight"), tmp_path_factory.mktemp("hosts")
     with socket.socket() as free:

@@ -35,9 +35,8 @@ def add_outputs(parser: argparse.ArgumentParser) -> Any:
 
 def add_takeover(group: Any) -> None:
     """Adds the option to take over a folder from another process."""
-    group.add_argument(
-        "--takeover", action="store_true", help="take over the folder from a process that appears to be using it"
-    )
+    text = "take over the output or project folder, even if another process appears to be using the folder"
+    group.add_argument("--takeover", action="store_true", help=text)
 
 
 def add_exports(group: Any) -> None:
@@ -81,7 +80,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
 
 
 def weights(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the checkpoint and the step for a request. Prints which model is used if the user did not choose one."""
+    """Returns the fields `checkpoint` and `step` of a `Request`. Prints which model is used if the user did not choose one."""
     if options.checkpoint is None:
         print(f"The bundled model {DEFAULT_WEIGHTS} is used. To choose another model, pass --checkpoint PATH.")
     checkpoint = anywhere(DEFAULT_WEIGHTS) if options.checkpoint is None else options.checkpoint

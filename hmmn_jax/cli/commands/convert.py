@@ -3,7 +3,7 @@
   hmmn-jax convert from-torch HMMN_weights.pth OUT       # or .safetensors
   hmmn-jax convert to-torch OUT weights.safetensors      # or .pth if PyTorch is installed; --half: as float16
   hmmn-jax convert imagenet resnet50.pth OUT             # a ResNet-50 from torchvision, or an EfficientNet-Lite
-  hmmn-jax convert inspect FILE                          # or OUT, or lite
+  hmmn-jax convert inspect FILE                          # or OUT, or lite (the bundled model)
 
 Reading a .pth file does not require PyTorch and executes no code in the file. Existing files and folders are never replaced.
 """
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
     add = command("to-torch", text, "convert_to_torch", "checkpoint", "file").add_argument
     add("--half", action="store_true", help="store floats as float16 (half the size, with relative errors up to 0.0005)")
     text = (
-        "Writes initial weights. Both backbones come from a network trained on ImageNet. The other layers are initialised "
-        "randomly with --seed."
+        "Writes initial weights. The weights of both backbones are copied from a network trained on ImageNet. The other layers "
+        "are initialised randomly with --seed."
     )
     add = command("imagenet", text, "convert_imagenet", "file", "out").add_argument
     add("--seed", type=int, default=0, help="seed for the randomly initialised layers")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_benchmark(parser)
     output = add_outputs(parser)
-    output.add_argument("--movie", choices=("mp4", "gif"), help="also write each video with coloured objects as a movie")
+    output.add_argument("--movie", choices=("mp4", "gif"), help="also write a movie of each video, with coloured objects")
     add_exports(output)
     add_weights(parser)
     add_overrides(parser)

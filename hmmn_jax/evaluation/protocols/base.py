@@ -104,7 +104,7 @@ class Protocol(abc.ABC):
 
     @property
     def submission(self) -> str:
-        """The pattern of mask names in the submission archive, such as "{sequence}/{frame}.png"; "": no archive."""
+        """The pattern of mask names in the submission archive, such as "{sequence}/{frame}.png"; "" for no archive."""
         return self.settings.get("submission", "")
 
     @property
@@ -134,7 +134,8 @@ class Protocol(abc.ABC):
     def read(self, root: Path) -> Task:
         """Finds and opens the videos that the settings select.
 
-        Raises DataError if a selected video is not found, and ConfigError if a setting does not match the folder.
+        Raises DataError if no video or not every selected video is found, and ConfigError if a setting does not match the
+        folder.
         """
         task = Task(self, inputs=self.inputs(root))
         openers = self.find(root, task.notes)

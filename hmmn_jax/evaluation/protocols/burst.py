@@ -1,4 +1,4 @@
-"""The exemplar-guided task of BURST, with videos from several data sets. Given masks and submissions are JSON files."""
+"""The exemplar-guided task of BURST, with videos from several data sets. The given masks and the submission are JSON files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,10 @@ class BurstClip(Clip):
     given_file: Path
 
     def read_given(self, height: int, width: int) -> dict[int, Given]:
-        """Reads the masks of new tracks, by frame index. Raises DataError if masks and frames differ in size."""
+        """Returns the masks of the tracks that start in each frame, by frame index.
+
+        Raises DataError if masks and frames differ in size.
+        """
         if (height, width) != self.sequence.size:
             found = f"masks of {self.sequence.size[1]}x{self.sequence.size[0]} pixels"
             raise DataError(f"{self.name}: {self.given_file.name} has {found}, but the frames have {width}x{height}")
@@ -72,7 +75,7 @@ class Burst(Protocol):
         return openers
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders of the split's images and annotations."""
+        """Returns the folders of the split in `images` and in the folder of annotations."""
         return root / "images" / self.settings.split, root / self.settings.annotations / self.settings.split
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:

@@ -89,16 +89,16 @@ class Custom(Protocol):
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Returns a plan that scores each object on the annotated frames after its first mask.
 
-        Raises DataError if all masks are given.
+        Raises DataError if a direction is set, because all masks are then inputs of the segmentation.
         """
         if clip.direction:
             raise DataError(
-                f"{clip.name}: all masks are given because config.direction is {clip.direction}, so the video cannot be scored"
+                f"{clip.name}: all masks are inputs because config.direction is {clip.direction}, so the video cannot be scored"
             )
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads an annotation for pictures. 255 is an object if there is no other id."""
+        """Reads an annotation for display in pictures. 255 is an object if the annotations contain no other id."""
         ids = clip.read_truth(index, height, width)
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 

@@ -42,7 +42,7 @@ class Davis(Protocol):
         return open_sequence(read(), self.settings.late_objects, notes)
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders of frames and annotations."""
+        """Returns `JPEGImages` and the annotation folder."""
         return root / "JPEGImages", root / self.settings.annotations
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
@@ -53,5 +53,5 @@ class Davis(Protocol):
         return plan_davis(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
-        """Returns the scored ids, which are shown in pictures."""
+        """Returns the ids to show in pictures: the scored ids."""
         return scored_ids(ids, self.settings.single_object)

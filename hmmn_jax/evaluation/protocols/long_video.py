@@ -1,4 +1,4 @@
-"""Long-time Video, a benchmark of videos with thousands of frames. The scoring follows the DAVIS rule."""
+"""Long-time Video, a benchmark of videos with thousands of frames. J and F are computed as in DAVIS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class LongVideoPlan(BenchmarkPlan):
     """Scores the annotated frames except the first and the last, for ids 1 to the largest id in the first annotation."""
 
     def score(self, frames: Iterable[ScoredFrame]) -> SequenceScores:
-        """Scores the frames according to the DAVIS rule."""
+        """Returns J and F of each object, computed as in DAVIS."""
         return score_frames(self.clip.read_annotation(min(self.clip.annotations)), frames, False, self.clip.name)
 
 

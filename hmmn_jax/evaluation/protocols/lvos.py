@@ -44,13 +44,16 @@ class LvosPlan(BenchmarkPlan):
 
 @register("lvos")
 class Lvos(VideoFolders):
-    """Evaluates the videos that `SPLIT_meta.json` lists. The first mask of each object is given. 255 is an id."""
+    """Evaluates the videos that `SPLIT_meta.json` lists.
+
+    The first mask of each object is given. The value 255 is an object id.
+    """
 
     value_255 = "id"
     figures = lvos.FIGURES
 
     def listed(self, root: Path) -> dict[str, Any] | None:
-        """Reads the objects of each video, and whether the video has an unseen class. Raises DataError for invalid files."""
+        """Returns the metadata of each video (`_Facts`) by name. Raises DataError for invalid files."""
         path = root / f"{self.settings.split}_meta.json"
         unseen = read_list(root / UNSEEN).keys() if (root / UNSEEN).is_file() else None
         meta = read_meta(path)
@@ -66,7 +69,7 @@ class Lvos(VideoFolders):
     def given(self, clip: Clip, notes: Notes) -> Clip:
         """Returns the clip with only the first mask of each object.
 
-        The validation data contains the masks of all frames, and only the first mask of each object may be given.
+        The validation data contains the masks of all frames, but the segmenter may use only the first mask of each object.
         """
         wanted, first = set(clip.about.ranges), {}
         for t in sorted(clip.masks):

@@ -65,7 +65,7 @@ class Mose2Plan(BenchmarkPlan):
 class Mose2(VideoFolders):
     """Evaluates the folders in `JPEGImages`, each of which is a video.
 
-    Without meta.json, the objects are the ids in the first mask.
+    The objects are the ids in meta.json or, without meta.json, the ids in the first mask.
     """
 
     value_255 = "id"

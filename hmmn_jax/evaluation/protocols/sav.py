@@ -88,7 +88,7 @@ class Sav(Protocol):
         return {name: partial(self._open, root, name, notes) for name in read_list(root / f"sav_{self.settings.split}.txt")}
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders of frames and annotations."""
+        """Returns the folders `JPEGImages_24fps` and `Annotations_6fps`."""
         return root / FRAMES, root / ANNOTATIONS
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
@@ -101,7 +101,10 @@ class Sav(Protocol):
         return SavPlan(clip, tuple(sorted(frozenset().union(*scored.values()))), scored)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Returns the ids to show in pictures. Objects with larger ids cover objects with smaller ids."""
+        """Returns the annotation of a frame as an array of object ids, for display in pictures.
+
+        Objects with larger ids cover objects with smaller ids.
+        """
         files = files_of_objects(clip.annotations[index])
         return flatten({i: read_ids(path) > 0 for i, path in files.items()}, (height, width))
 

@@ -66,7 +66,7 @@ class VideoFolders(Protocol):
         return {name: partial(self._open, root, name, read, about.get(name), notes) for name, read in found.items()}
 
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders of frames and annotations."""
+        """Returns the folder of frames (see `images`) and the folder of annotations."""
         return root / self.images(root), root / self.settings.annotations
 
     def shown(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:

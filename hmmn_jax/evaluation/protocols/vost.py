@@ -46,7 +46,7 @@ class Vost(VideoFolders):
         return read_list(root / "ImageSets" / f"{self.settings.split}.txt")
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
-        """Returns a plan that scores the annotated frames.
+        """Returns a plan that scores the annotated frames except the first and the last.
 
         Raises DataError if there are fewer than three annotated frames, or if the first annotation contains no object.
         """

@@ -1,4 +1,7 @@
-"""YouTube-VOS 2018 and 2019. In the validation set, only the first mask of each object is public."""
+"""YouTube-VOS 2018 and 2019.
+
+The masks of the training set are public. In the validation set, only the first mask of each object is public.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping

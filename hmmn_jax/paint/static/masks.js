@@ -93,7 +93,10 @@ export class Masks {
     while (this.#saving) await this.#saving;
   }
 
-  /** Drops all masks and changes after the server has rewritten the masks. Unsaved changes are lost, so call `flush` first. */
+  /**
+   * Drops all loaded masks and the undo history. Call this method after the server has rewritten the masks. Unsaved changes are
+   * lost, so call `flush` first.
+   */
   forget() {
     this.history.clear();
     this.#entries.clear();

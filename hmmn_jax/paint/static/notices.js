@@ -3,7 +3,7 @@
 const notices = document.getElementById("notices");
 const banner = document.getElementById("banner");
 
-/** Shows a message for some seconds, with at most one action `{label, run}`. Returns a function that removes the message. */
+/** Shows a message for a few seconds, with at most one action `{label, run}`. Returns a function that removes the message. */
 export function notice(text, { action, error = false } = {}) {
   const box = document.createElement("div");
   box.className = error ? "notice error" : "notice";
