@@ -64,7 +64,7 @@ def settings(data_dir: str) -> ConfigDict:
 
 
 class OneByOne(source.RecordSource):
-    """Reads records one after another with as many workers as cores, as if the records were on a disk."""
+    """Reads records as from a local disk: one worker per core, and each worker reads its records one after another."""
 
     def __init__(self, name: str, directory: object, split: str):
         super().__init__(name, directory, split)

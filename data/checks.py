@@ -54,7 +54,10 @@ class Report:
 
 @dataclass
 class Frame:
-    """A frame that was read. `jpeg` is empty if the image is unusable. `png` is empty if the mask is missing or unusable."""
+    """The result of reading a frame: the image, its mask and any problem.
+
+    `jpeg` is empty if the image is unusable. `png` is empty if the mask is missing or unusable.
+    """
 
     image: Path
     mask: Path | None = None
@@ -85,7 +88,8 @@ def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             width, height = picture.size
             frame.orientation = _orientation(picture)
-            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # decodes faster, although the whole file is read
+            # Decoding at a reduced size is faster, and still detects truncated files, because the whole file is read.
+            picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))
             picture.load()
     except Exception as error:  # each decoder raises its own exception types
         found = _kind(jpeg) if isinstance(error, UnidentifiedImageError) else reason(error)

@@ -75,7 +75,8 @@ def resnet50(*_args, **_kwargs) -> nn.Module:
 def supply_stand_ins() -> None:
     """Replaces missing or broken imports of the checkout with stubs, and prevents `resnet50` from downloading weights.
 
-    The weights are overwritten later, and the network does not use cv2 or matplotlib.
+    The stubs for cv2 and matplotlib do not change the results, because the network does not use these packages. The downloaded
+    weights are not needed, because all weights are replaced later.
     """
     for name in STAND_INS:
         parent, _, child = name.rpartition(".")

@@ -50,8 +50,14 @@ class Sketch(NamedTuple):
 def make_clip(config: ConfigDict, fetcher: Fetcher, sample: tf.Tensor) -> dict[str, tf.Tensor]:
     """Creates the training clip with the number `sample` (int64 scalar). The result depends only on this number and the config.
 
-    Returns a dict with frames uint8 [t,H,W,3], masks uint8 [t,H,W], valid bool [o], sample int64 [], and rows and numbers
-    int32 [t].
+    Returns:
+        A dict with these tensors:
+        `frames`: uint8 [t,H,W,3].
+        `masks`: uint8 [t,H,W].
+        `valid`: bool [o], whether each object exists.
+        `sample`: int64 [], the argument.
+        `rows`: int32 [t], the row of each frame in `Tables`.
+        `numbers`: int32 [t], frame numbers in the original video.
     """
     seed = tf.constant(config.seed, tf.int64)
 

@@ -47,7 +47,8 @@ def jitter(
 def random_jitter(ranges: ConfigDict, uniform: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes random colour maps from uniform random numbers in [0, 1), [...,4].
 
-    `ranges` contains the maximum change of each factor, and the maximum change of the hue in turns.
+    `ranges` contains the maximum relative change of the brightness, the contrast and the saturation, and the maximum change of
+    the hue as a fraction of a full turn.
     """
     signed = uniform * 2 - 1
     names = ("brightness", "contrast", "saturation", "hue")

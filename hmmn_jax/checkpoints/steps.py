@@ -86,7 +86,7 @@ def step_record(workdir: AnyPath, step: int) -> Record:
     """Returns the record of one checkpoint's files. The attribute `about` contains the scores once the record is complete.
 
     Raises:
-      CheckpointError: the file is not a record of a checkpoint.
+      CheckpointError: the record file of this step is not a checkpoint record of hmmn-jax.
     """
     path = workdir / RECORDS / f"{step}.json"
     try:

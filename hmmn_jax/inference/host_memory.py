@@ -1,5 +1,6 @@
 """Configures malloc for processes that run on a CPU. Only scripts use this module: a library should not change malloc."""
 
+import contextlib
 import ctypes
 import importlib
 import itertools
@@ -29,7 +30,7 @@ def keep_host_memory_small() -> None:
     Call this function before other threads start. On systems without glibc, this function does nothing.
 
     After a program is compiled, its StableHLO module is dropped, and the memory used for compilation is returned to the system.
-    On a CPU, at 480x864, this configuration reduces the peak memory by a third. The system time for page allocation decreases
+    On a CPU, at 480x864, this configuration reduces the peak memory by at least a quarter. The system time for page allocation decreases
     by 0.3 s per frame.
     """
     if sys.platform == "win32":  # on Windows, CDLL(None) raises an error
@@ -52,6 +53,5 @@ def keep_host_memory_small() -> None:
 
 def _drop_lowered_modules() -> None:
     for module, name in _LOWERED:
-        clear = getattr(getattr(importlib.import_module(module), name, None), "cache_clear", None)
-        if clear is not None:
-            clear()
+        with contextlib.suppress(ImportError, AttributeError):
+            getattr(importlib.import_module(module), name).cache_clear()

@@ -112,9 +112,10 @@ def decode_mask(
 
 
 def settle_ids(ids: Integer[np.ndarray, "h w"], binary: bool | None = None) -> Integer[np.ndarray, "h w"]:
-    """Replaces the value 255 with 1 if it is the only object (as in DAVIS-2016), and with 0 (void) otherwise.
+    """Replaces the value 255, which marks an object or void pixels.
 
-    In uint16 masks, which contain ids above 255, the value 255 is an ordinary id.
+    If 255 is the only nonzero value (as in DAVIS-2016), it is an object and becomes 1. Otherwise, 255 marks void pixels, which
+    become 0. In uint16 masks, which contain ids above 255, the value 255 is an ordinary id.
 
     Args:
         ids: the ids of one mask.

@@ -158,7 +158,7 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def affine(self, channels: int) -> Affine:
-        """Returns this layer as an affine map of each channel, for `Conv`."""
+        """Returns this layer as an affine map of each channel, which can be passed to `Conv` as `norm`."""
         shape = (channels,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)

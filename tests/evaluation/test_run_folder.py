@@ -53,7 +53,7 @@ def test_other_files_do_not_matter_and_a_lock_that_was_left_neither(tmp_path):
         pass
     run.require_usable()
     (tmp_path / "record/run.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"run.json: the file is not a checkpoint record of an evaluation"):
+    with pytest.raises(ConfigError, match=r"run.json: the file is not a record of an evaluation"):
         run.require_usable()
     with pytest.raises(ConfigError, match="this path is a file"):
         RunFolder(tmp_path / "notes.txt").require_usable()

@@ -52,9 +52,10 @@ def test_the_store_keeps_the_first_text_and_a_request_for_none_ends():
     assert done.stdout.split() == ["kept", "text", "0", "1", "True"], f"{MEND}: {done.stdout}{done.stderr}"
 
 
-def test_nothing_else_uses_private_modules():
+def test_only_one_other_file_uses_private_modules_of_jax():
     found = [path for path in (ROOT / "hmmn_jax").rglob("*.py") if "jax._src" in path.read_text(encoding="utf-8")]
-    assert [path.relative_to(ROOT).as_posix() for path in found] == ["hmmn_jax/io/key_value.py"]
+    files = sorted(path.relative_to(ROOT).as_posix() for path in found)
+    assert files == ["hmmn_jax/inference/host_memory.py", "hmmn_jax/io/key_value.py"]
 
 
 def test_a_release_without_it_runs_in_one_process_and_says_what_is_missing_in_several(monkeypatch):
