@@ -30,8 +30,8 @@ def keep_host_memory_small() -> None:
     Call this function before other threads start. On systems without glibc, this function does nothing.
 
     After a program is compiled, its StableHLO module is dropped, and the memory used for compilation is returned to the system.
-    On a CPU, at 480x864, this configuration reduces the peak memory by at least a quarter. The system time for page allocation decreases
-    by 0.3 s per frame.
+    On a CPU, at 480x864, this configuration reduces the peak memory by at least a quarter. The system time for page allocation
+    decreases by 0.3 s per frame.
     """
     if sys.platform == "win32":  # on Windows, CDLL(None) raises an error
         return
