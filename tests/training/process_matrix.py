@@ -87,8 +87,9 @@ class Run:
         return self.processes[process].returncode
 
     def last_line(self, process: int) -> str:
-        """Returns the last line that a process wrote to stderr."""
+        """Returns the last line that a process wrote to stderr, without gRPC's reports of closed connections."""
         lines = self.errors(process).read_text(errors="replace").splitlines()
+        lines = [line for line in lines if "grpc_status" not in line]
         return lines[-1] if lines else ""
 
 
