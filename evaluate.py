@@ -47,7 +47,9 @@ CHECKPOINT = flags.DEFINE_string(
     None,
     "Output of convert_weights.py, a training workdir, a .pth or .safetensors file, or the bundled model lite.",
 )
-STEP = flags.DEFINE_string("step", None, "Step of a workdir, or best for the highest J&F. The default is the latest step.")
+STEP = flags.DEFINE_string(
+    "step", None, "Step of a workdir, or 'best' for the step with the highest J&F. The default is the latest step."
+)
 SCORE = flags.DEFINE_string("score", None, "Score the masks SEQUENCE/FRAME.png in this folder instead of segmenting.")
 OUTPUT = flags.DEFINE_string("output", None, "Output folder. Required unless --score is set.")
 STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of inputs in a bucket. Later runs reuse the copies.")

@@ -13,11 +13,11 @@ on another machine, unpack them, and copy the folder:
     for wheel in wheels/*.whl; do python -m zipfile -e $wheel site; done
     PYTHONPATH=.:site python benchmarks/accelerator.py --minutes 9 --output $OUT/accelerator.jsonl
 
-If flax, optax, Orbax and Pillow are installed, PACKAGES are `jaxtyping wadler-lindig safetensors absl-py`.
+If flax, optax, Orbax and Pillow are already installed, replace PACKAGES by `jaxtyping wadler-lindig safetensors absl-py`.
 
-The script runs the steps in benchmarks/accelerator_steps.py, and each step measures one or more cases. Each case is appended to
-the output file as a line of JSON as soon as the case has been measured. A table is printed at the end. A step that exceeds its
-time limit stops after the current case. If a case hangs, its process is killed, and the next step starts in a new process.
+The script runs the steps in benchmarks/accelerator_steps.py, and each step measures one or more cases. As soon as a case has
+been measured, the result is appended to the output file as a line of JSON. A table is printed at the end. A step that exceeds
+its time limit stops after the current case. If a case hangs, its process is killed, and the next step starts in a new process.
 Earlier measurements remain in the output file. `--quick` runs all steps with tiny models and shapes to test the script, even on
 a CPU. The results of `--quick` are meaningless.
 """
@@ -102,7 +102,7 @@ def work(names: list[str], seconds: dict[str, float], quick: bool, output: Outpu
 
 
 def table(paths: list[Path]) -> str:
-    """Returns a Markdown table with one column of figures per results file."""
+    """Returns a Markdown table with one column of values for each results file."""
     columns = []
     for path in paths:
         cells: dict[tuple[str, str, str], str] = {}
@@ -123,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("accelerator.jsonl"), help="results file, which must not exist")
     parser.add_argument("--minutes", type=float, default=10.0, help="total time in minutes; scales all time limits")
-    parser.add_argument("--steps", default=",".join(STEPS), help="names of steps, separated by commas (default: %(default)s)")
+    parser.add_argument("--steps", default=",".join(STEPS), help="steps to run, separated by commas (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="use tiny models and shapes to test the script")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print a table of these results files")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

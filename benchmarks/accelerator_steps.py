@@ -1,4 +1,4 @@
-"""The steps of benchmarks/accelerator.py. Each step is a function that takes `Sizes` and yields the figures of its cases.
+"""Defines the steps of benchmarks/accelerator.py. Each step is a function that takes `Sizes` and yields its results as dicts.
 
 Unless stated otherwise, the time `ms` is the mean over several calls that are dispatched without waiting for earlier calls.
 """
@@ -138,7 +138,7 @@ def values(sizes: Sizes) -> Iterator[Figures]:
 
 
 def fine_read(sizes: Sizes) -> Iterator[Figures]:
-    """Times the read at stride 8 with several chunk sizes, for the forward pass of a frame and the gradients in training."""
+    """Times the stride-8 read with several chunk sizes: the forward pass for a frame, and the gradients for a clip."""
     config, k = sizes.config, sizes.config.k_s8
     frame, clip = (sizes.frame[0] // 16) * (sizes.frame[1] // 16), (sizes.side // 16) ** 2
     for bound in sizes.chunks:
@@ -199,7 +199,7 @@ def frame(sizes: Sizes, cases: tuple[tuple[str, int], ...] | None = None, fused:
 
 
 def single_programs(sizes: Sizes) -> Iterator[Figures]:
-    """Repeats two measurements of `frame` with separate programs for each batch of objects, the default on a CPU."""
+    """Repeats two measurements of `frame` with separate programs for each batch of objects, which are the default on CPUs."""
     yield from frame(dataclasses.replace(sizes, memory=sizes.memory[:1]), sizes.frames[:2], fused=False)
 
 
@@ -278,7 +278,7 @@ def training(
 
 
 def deterministic(sizes: Sizes) -> Iterator[Figures]:
-    """Runs the first case of `training` with XLA's deterministic operations, on GPUs only."""
+    """On GPUs, runs the first case of `training` with XLA's deterministic operations. Does nothing on other devices."""
     if jax.default_backend() == "gpu":
         yield from training(sizes, sizes.clips[:1], {"xla_gpu_deterministic_ops": True})
 

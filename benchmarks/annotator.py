@@ -3,10 +3,11 @@
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel [--data OTHER bus]
     python benchmarks/annotator.py --out runs/annotator --data DAVIS bear camel --size 240 --policies worst next random
 
-The first frame is annotated with the ground truth and propagated. In each of five further rounds, a policy selects one more
-frame. This frame is annotated with the ground truth and propagated in both directions. `worst` selects the frame with the
-lowest J&F, which requires the ground truth. `next` selects the frame that `Session.next_to_annotate` returns. `random` selects
-a random frame and is repeated with five seeds. The bundled clip is always one of the sequences.
+The first frame is annotated with the ground truth, and this mask is propagated to the other frames. In each of five further
+rounds, a policy selects one more frame. This frame is annotated with the ground truth, and its mask is propagated in both
+directions. `worst` selects the frame with the lowest J&F, which requires the ground truth. `next` selects the frame that
+`Session.next_to_annotate` returns. `random` selects a random frame and is repeated with five seeds. The bundled clip is always
+one of the sequences.
 
 Two baselines are compared with `worst`. The baseline `first` uses only the annotation of the first frame. The baseline
 `forward` uses the same corrections as `worst`, but restarts at each annotated frame and propagates only forwards. With
@@ -110,7 +111,10 @@ def play_forward(
 
 
 def scores(masks: Sequence, truth: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Returns J and F of all frames and objects, [T,K]. Both are 1 if neither mask contains the object."""
+    """Returns J and F of all frames and objects, [T,K].
+
+    Both are 1 if neither the segmented mask nor the ground truth contains the object.
+    """
     objects = max(int(ids.max()) for ids in truth)
     pairs = [frame_scores(mask, ids, objects) for mask, ids in zip(masks, truth, strict=True)]
     j, f = (np.stack(each) for each in zip(*pairs, strict=True))
@@ -123,7 +127,7 @@ def worst(session: Session, jf: np.ndarray) -> int:
 
 
 def proposed(session: Session, _: np.ndarray) -> int:
-    """Returns the frame that the session suggests."""
+    """Returns the frame that the session suggests to annotate next."""
     t = session.next_to_annotate()
     assert t is not None  # at least one frame is not annotated
     return t
@@ -231,7 +235,7 @@ def main() -> None:
     )
     add("--size", type=int, default=0, help="shorter side of frames and masks in pixels; 0: full size")
     add("--policies", nargs="+", choices=POLICIES, default=["worst"])
-    add("--by_position", action="store_true", help="weight passes by frame position, not reliability (use a different --out)")
+    add("--by_position", action="store_true", help="weight passes by frame position, not by reliability (use a separate --out)")
     add("--permanent", action="store_true", help="also run the policies with all annotated frames in memory")
     add("--rounds", type=int, default=5)
     add("--checkpoint", default="lite")

@@ -1,4 +1,4 @@
-"""Creates the tables of `benchmarks/annotator.py` from its rows."""
+"""Creates Markdown tables from the results of `benchmarks/annotator.py`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def falls(row: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Returns Spearman's rank correlation. Equal values share the mean of their ranks."""
+    """Returns Spearman's rank correlation. Equal values get the mean of their ranks."""
     ranks = []
     for values in (np.asarray(x), np.asarray(y)):
         _, index, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -68,7 +68,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
     found = [_by_way(rows, 0, "all frames"), _by_way(rows, 1, "frames without an annotation")]
     found += [_by_sequence(rows), _confidence(rows)]
     named = [(row, r, t) for row in rows for r, t in falls(row) if row["policy"] != "random"]
-    found += [f"{row['sequence']}, {row['policy']}: J&F falls in round {r}, most in frame {t}" for row, r, t in named]
+    found += [f"{row['sequence']}, {row['policy']}: J&F falls in round {r}, and falls most in frame {t}" for row, r, t in named]
     return "\n\n".join(found)
 
 

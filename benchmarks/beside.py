@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # the current path, and the path in version 0.1
-WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # see hmmn_jax/ops/canary.py
+CONFIGS = ("configs/evaluate/custom.py", "configs/custom.py")  # path of the config: now, and in version 0.1
+WAY_OUT = "--xla_cpu_experimental_ynn_fusion_type="  # avoids wrong results; see hmmn_jax/ops/canary.py
 
 
 def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask: Path) -> float:
@@ -32,7 +32,7 @@ def frames_per_second(checkout: Path, checkpoint: Path | str, frames: Path, mask
         done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     found = re.search(r"\(([\d.]+) frames/s\)", done.stdout + done.stderr)
     if not found:
-        raise SystemExit(f"{checkout}: the output of evaluate.py contains no frames/s:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{checkout}: evaluate.py printed no frames per second:\n{done.stdout}{done.stderr}")
     return float(found[1])
 
 

@@ -64,7 +64,7 @@ def settings(data_dir: str) -> ConfigDict:
 
 
 class OneByOne(source.RecordSource):
-    """Reads records as from a local disk: one worker per core, and each worker reads its records one after another."""
+    """Reads records sequentially, as from a local disk: each core has a worker that reads its records one after another."""
 
     def __init__(self, name: str, directory: object, split: str):
         super().__init__(name, directory, split)

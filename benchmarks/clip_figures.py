@@ -3,7 +3,7 @@
     python benchmarks/clip_figures.py --config configs/train/main.py --config.data.data_dir=DATA --first 0,200000,400000
 
 For each sample number in `--first`, computes statistics over consecutive clips, beginning with that sample (rounded down to a
-multiple of 8). If a clip contains no object, the exit code is 1.
+multiple of 8). If the first mask of a clip contains no object, the script stops with exit code 1.
 """
 
 import collections
@@ -18,14 +18,14 @@ from data.clips import make_batches
 from hmmn_jax.errors import HMMNError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config. Only the section `data` of the config is used.")
-CLIPS = flags.DEFINE_integer("clips", 2000, "Number of clips to draw for each number in --first.", lower_bound=1)
-FIRST = flags.DEFINE_list("first", ["0"], "Sample numbers at which to start drawing clips, separated by commas.")
+CLIPS = flags.DEFINE_integer("clips", 2000, "Number of consecutive clips for each number in --first.", lower_bound=1)
+FIRST = flags.DEFINE_list("first", ["0"], "Numbers of the first samples, separated by commas.")
 
 BATCH = 8
 
 
 def count(first: int) -> None:
-    """Draws consecutive clips, beginning with sample `first`, and prints their statistics."""
+    """Creates consecutive clips, beginning with sample `first`, and prints their statistics."""
     sets, skips, objects = collections.Counter(), collections.defaultdict(list), collections.Counter()
     area = []
     steps = -(-CLIPS.value // BATCH)

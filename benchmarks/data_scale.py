@@ -1,7 +1,7 @@
 """Builds and reads a data set with as many videos as YouTube-VOS: 3,471 generated videos with 27 frames of 64x36 pixels.
 
     python benchmarks/data_scale.py --folder SCRATCH
-    python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records as large as in a real data set, 6 GB in total
+    python benchmarks/data_scale.py --folder SCRATCH --padding 60000  # records of a realistic size, 6 GB in total
 
 Prints the time and peak memory of the build command, and of a process that opens the result and reads random clips from it. The
 benchmark takes a few minutes.
@@ -68,7 +68,7 @@ def read(data_dir: Path, clips: int) -> None:
     seconds, peak = time.perf_counter() - opened, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = sum(array.nbytes for array in vars(index).values())
     print(f"read: videos: {len(index.videos)}, frames: {len(index.names)}, size of the index: {size / 1e6:.1f} MB")
-    print(f"read: opening took {opened - start:.2f} s; each of {clips} clips took {1e6 * seconds / clips:.0f} us on average")
+    print(f"read: opening took {opened - start:.2f} s; a clip took {1e6 * seconds / clips:.0f} us, averaged over {clips} clips")
     print(f"read: peak memory is {peak / 1024:.0f} MB, of which imports take {imported / 1024:.0f} MB")
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "data.build", *flags], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(f"build: took {time.perf_counter() - start:.1f} s, with a peak memory of {peak / 1024:.0f} MB")
+    print(f"build: the command took {time.perf_counter() - start:.1f} s, with a peak memory of {peak / 1024:.0f} MB")
     subprocess.run([sys.executable, __file__, "--folder", str(args.folder), "--clips", str(args.clips), "--read"], check=True)
     return None
 

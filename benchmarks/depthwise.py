@@ -1,4 +1,4 @@
-"""Compares the speed of EfficientNet-Lite0 up to stride 16, forward and backward, with the same network in PyTorch.
+"""Compares the speed of EfficientNet-Lite0, up to stride 16, in this project and in PyTorch.
 
     python benchmarks/depthwise.py
 

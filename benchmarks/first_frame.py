@@ -3,9 +3,9 @@
     python benchmarks/first_frame.py --checkpoint lite --height 240 --width 432
     python benchmarks/first_frame.py --height 480 --width 864 --flags ""
 
-Each round starts a new process. Without --checkpoint, the published network is used with random weights. By default, the
-process uses the same compiler flags as `hmmn-jax`. The option --flags replaces these flags. Run the script on an otherwise
-idle machine.
+Each round (option --rounds) starts a new process. Without --checkpoint, the published network is used with random weights. By
+default, the process uses the same compiler flags as `hmmn-jax`. The option --flags replaces these flags. Run the script on an
+otherwise idle machine.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def measure(height: int, width: int, checkpoint: str | None) -> None:
         "compilation": sum(compiled),
         "programs": len(compiled),
     }
-    state, result = segmenter.step(state, frame, donate=True)  # compiles another program, which writes to an existing bank
+    state, result = segmenter.step(state, frame, donate=True)  # compiles the program that writes to an existing memory bank
     result.mask.block_until_ready()
     start = time.perf_counter()
     for _ in range(5):
@@ -67,7 +67,7 @@ def measure(height: int, width: int, checkpoint: str | None) -> None:
 
 
 def main() -> None:
-    """Runs the processes, and prints a line with the times of each process."""
+    """Starts one process for each round, and prints a line with the times of each process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)

@@ -108,7 +108,7 @@ def _wait(process: subprocess.Popen, masks: Path, count: int) -> int:
 
 
 def predict(axis: str, value: int, points: list[dict]) -> dict:
-    """Extrapolates the line through the two largest measured points, on a log-log scale for time and linearly for memory."""
+    """Predicts a point from the line through the two largest measured points: log-log for time, linear for memory."""
     first, last = sorted((p for p in points if p["axis"] == axis and p["measured"]), key=lambda point: point["value"])[-2:]
     x, a, b = (amount(axis, v) for v in (value, first["value"], last["value"]))
     exponent = math.log(last["seconds"] / first["seconds"]) / math.log(b / a)
@@ -157,7 +157,7 @@ def plot(points: list[dict], out: Path) -> None:
     """Plots time in the first row and memory in the second. A dotted line shows linear growth from the first point."""
     import matplotlib
 
-    matplotlib.use("agg")  # draws without a display
+    matplotlib.use("agg")  # works without a display
     from matplotlib import pyplot as plt
 
     figure, rows = plt.subplots(2, len(AXES), figsize=(12, 6), layout="constrained", sharex="col")

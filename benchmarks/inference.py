@@ -69,7 +69,7 @@ def measure(height: int, width: int, objects: int, memory: list[int], runs: int,
 
 
 def run(command: list[str]) -> dict[int, dict[str, float]]:
-    """Runs a command and returns the JSON lines that it prints, by memory size."""
+    """Runs a command and returns the JSON lines that the command prints, by memory size."""
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     return {line["memory_frames"]: line for line in lines}

@@ -4,7 +4,7 @@
     python benchmarks/input_pipeline.py --data_dir DATA --videos davis/2016_480p:val
 
 Augmentations in Pillow are common in PyTorch code. In each round, each implementation runs in a new process on one core. The
-speed is measured after a warm-up. Prints the medians over the rounds and their ratio. For this project, the script also prints
+speed is measured after a warm-up. Prints the medians over the rounds and their ratio. For this package, the script also prints
 the time for reading, decoding and transforming, and the time to the first batch at step 0 and at step 100,000. Run the script
 on an otherwise idle machine.
 """
@@ -37,7 +37,7 @@ def make_config(args: argparse.Namespace):
 
 
 def timed(step, warm_up: int, count: int) -> float:
-    """Returns the mean time of `count` calls in seconds, after a warm-up."""
+    """Returns the mean time of a call in seconds, over `count` calls after a warm-up."""
     for _ in range(warm_up):
         step()
     start = time.perf_counter()
@@ -126,7 +126,7 @@ def main() -> None:
     stage = parser.add_mutually_exclusive_group(required=True)
     stage.add_argument("--stills", nargs="+", metavar="SET[:SPLIT]", help="data sets for pre-training")
     stage.add_argument("--videos", nargs="+", metavar="SET[:SPLIT]", help="data sets for main training")
-    parser.add_argument("--clips", type=int, default=200, help="number of clips to time in each process")
+    parser.add_argument("--clips", type=int, default=200, help="clips to time in each process (with Pillow, half as many)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -145,7 +145,10 @@ def main() -> None:
 
     ours, peer = median("ours", "clip"), median("peer", "clip")
     sets = " ".join(args.stills or args.videos)
-    print(f"{sets}, {SIZE}x{SIZE}, one core. Each value is a median of {args.rounds} processes with {args.clips} clips each.")
+    print(
+        f"{sets}, {SIZE}x{SIZE}, one core. Each value is a median of {args.rounds} processes with {args.clips} clips each "
+        "(with Pillow, half as many clips)."
+    )
     print(f"clips/s: this package {1 / ours:.1f}, Pillow {1 / peer:.1f}, ratio {peer / ours:.2f}")
     parts = {name: median("parts", name) for name in ("reading", "decoding", "transforming")}
     total = sum(parts.values())

@@ -25,7 +25,7 @@ from pathlib import Path
 import jax
 import matplotlib
 
-matplotlib.use("agg")  # draws without a display
+matplotlib.use("agg")  # this backend needs no display
 from matplotlib import pyplot as plt
 
 sys.path.insert(0, str(ROOT := Path(__file__).parents[1]))
@@ -69,7 +69,10 @@ def start(folder: Path, bound: int) -> subprocess.Popen:
 
 
 def sample(process: subprocess.Popen, run: Path) -> tuple[int, float] | None:
-    """Returns the number of masks written and the resident memory in MB; None before the first mask and after the last."""
+    """Returns the number of masks written and the resident memory in MB.
+
+    Returns None before the first mask is written, and after the video is complete.
+    """
     done = len(list(run.glob("record/unfinished/*/masks/frames/*.png")))
     with contextlib.suppress(OSError, StopIteration):
         status = Path(f"/proc/{process.pid}/status").read_text().splitlines() if done else []

@@ -6,8 +6,8 @@
 
 The masks are ellipses with wavy, textured boundaries and small holes. The prediction is the ground truth at a slightly
 different position and with a different boundary. Each printed time is the median over rounds on one core. The time for J and F
-is printed both for masks in memory and including the time to read the two PNGs. The official DAVIS toolkit took 6.9 ms per
-frame at 480x854. Run the script on an otherwise idle machine.
+is printed twice: once for masks in memory, and once including the time to read the prediction and the ground truth from PNGs.
+The official DAVIS toolkit took 6.9 ms per frame at 480x854. Run the script on an otherwise idle machine.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from hmmn_jax.metrics.jf import frame_scores
 
 
 def make_masks(rng: np.random.Generator, frames: int, height: int, width: int, objects: int, scale: float) -> np.ndarray:
-    """Generates ids, `uint8 [2, frames, height, width]`: the predictions, then the ground truth."""
+    """Generates ids, `uint8 [2, frames, height, width]`. Index 0 is the prediction, and index 1 is the ground truth."""
     y, x = np.mgrid[:height, :width]
     ids = np.zeros((2, frames, height, width), np.uint8)
     for k in range(1, objects + 1):
@@ -55,7 +55,7 @@ def milliseconds(score: Callable[[int], object], frames: int, rounds: int) -> fl
 
 
 def main() -> None:
-    """Prints a line for each number of objects."""
+    """Measures and prints the times and scores for each number of objects."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=854)

@@ -48,7 +48,7 @@ SHIFT = 1  # motion of the mask in `memory`, in pixels per frame
 
 
 def main() -> None:
-    """Runs one of the measurements."""
+    """Runs the measurement that is given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("latency", "memory"))
     parser.add_argument("--frames", type=int, default=40, help="number of frames of a job (default: %(default)s)")
@@ -77,7 +77,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
     with served(folder / "project", video, "lite") as page:
         page.add_object(), page.add_object()
         page.put(0, mask)
-        told("from 'forward' to the first new mask, including compilation", [page.first_mask(0)], seconds)
+        told("from the start of a forward job to the first new mask, including compilation", [page.first_mask(0)], seconds)
         page.wait("done", "stopped")
         page.start(0, count)  # compiles all programs that a longer job needs
         page.wait("done")
@@ -87,7 +87,7 @@ def latency(folder: Path, options: argparse.Namespace) -> None:
                 page.put(t, np.roll(mask, shift, axis=1))
                 times.append(page.first_mask(t))
                 page.wait("done", "stopped")
-            told(f"from 'forward' to the first new mask, {what}", times, seconds)
+            told(f"from the start of a forward job to the first new mask, {what}", times, seconds)
         for what, shift in (("a job", 0), ("a job after a correction", 1)):
             page.put(count, np.roll(mask, shift, axis=1))
             start = time.perf_counter()
@@ -113,7 +113,7 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
             left = 2 * t % (3 * WIDTH)
             movie.write(scene[:, left : left + WIDTH])
     with served(folder / "project", film, "moved") as page:
-        print(f"memory after opening: {page.megabytes:.0f} MB")
+        print(f"memory after opening: {page.megabytes:.0f} MiB")
         page.add_object(), page.add_object()
         page.put(0, make_mask())
         start = time.perf_counter()
@@ -121,12 +121,12 @@ def memory(folder: Path, options: argparse.Namespace) -> None:
         for done in range(100, options.frames, 100):
             page.wait_for(done)
             page.look((*range(0, options.frames, 40), *range(max(done - 60, 0), done)))
-            print(f"{done} frames: {page.megabytes:.0f} MB, {done / (time.perf_counter() - start):.1f} frames/s", flush=True)
+            print(f"{done} frames: {page.megabytes:.0f} MiB, {done / (time.perf_counter() - start):.1f} frames/s", flush=True)
         page.wait("done")
-        print(f"memory at the end: {page.megabytes:.0f} MB. Time of a stroke at frame 1000 of {options.frames}:")
+        print(f"memory at the end: {page.megabytes:.0f} MiB. Time of a stroke at frame 1000 of {options.frames}:")
         told("from the end of a stroke to the saved annotation", [page.put(1000, make_mask()) for _ in range(10)])
         megabytes = sum(path.stat().st_size for path in (folder / "project").rglob("*.npz")) / 2**20
-        print(f"masks and probabilities on disk: {megabytes:.0f} MB")
+        print(f"masks and probabilities on disk: {megabytes:.0f} MiB")
 
 
 class Page:

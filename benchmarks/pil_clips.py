@@ -1,4 +1,4 @@
-"""The augmentations of `data/clips` for one sample at a time, implemented with Pillow and Python as in typical PyTorch code.
+"""Implements the augmentations of `data/clips` with Pillow and Python, one sample at a time, as in typical PyTorch code.
 
 `input_pipeline.py` uses this implementation as its reference. The implementation reads the same files as `data/clips`, and
 draws different random numbers from the same ranges. Typical PyTorch implementations differ from each other. Where they differ,
@@ -34,7 +34,7 @@ class PilClips:
     def clip(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns a random clip: frames, uint8 [3,H,W,3], and masks, uint8 [3,H,W].
 
-        Clips are drawn until the first mask of a clip contains an object of at least `config.min_area` pixels.
+        Clips are sampled until the first mask of a clip contains an object of at least `config.min_area` pixels.
         """
         while True:
             frames, masks = self._attempt()

@@ -54,7 +54,7 @@ def all_reduce_seconds(record: dict) -> float:
 
 
 def bounds(chip: Chip, work: dict) -> dict[str, float]:
-    """Returns lower bounds in seconds for the time of a step on one chip: one bound for each kind of work."""
+    """Returns the times in seconds that a chip needs for the arithmetic, HBM accesses and all memory accesses at peak rates."""
     return {
         "arithmetic": work["tflop"] * 1e12 / chip.peak,
         "HBM": work["gb_hbm"] * 1e9 / chip.bandwidth,
@@ -95,13 +95,13 @@ def memory_rows(records: list[dict]) -> Iterator[Sequence]:
         shape = (name(record), record["chips"], record["processes"], record["clips"] * record["chips"])
         if "out_of_memory" in record:
             wanted, room = (f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("wanted", "room"))
-            yield *shape, "", "", f"**{wanted}**: does not fit in {room}"
+            yield *shape, "", "", f"**{wanted}** does not fit in {room}"
         else:
             yield *shape, *(f"{record[f'{part}_mb'] / 1e3:.2f}" for part in ("argument", "temp", "total"))
 
 
 def work_rows(records: list[dict]) -> Iterator[Sequence]:
-    """Yields the operations and memory accesses of a chip and their minimum times, for each program and number of slots."""
+    """Yields a row for each program and number of slots: the work of a chip, and the time for each part at peak rate."""
     for record in records:
         for slots, work in record["work"].items():
             counts = (f"{work['tflop']:.2f}", *(f"{work[key]:.1f}" for key in ("gb_hbm", "gb_accessed")))
@@ -143,7 +143,7 @@ def input_rows(records: list[dict]) -> Iterator[Sequence]:
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Prints the tables of docs/scaling.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parents[1] / "docs" / "tpu_train.jsonl"
     parser.add_argument("--figures", type=Path, default=default, metavar="FILE", help="output of benchmarks/tpu_train.py")

@@ -57,7 +57,7 @@ PARTS = {
 
 
 def compile_step(config: HMMNConfig, topology: str, objects: int, memory: int, height: int, width: int) -> jax.stages.Compiled:
-    """Compiles a step of inference for the first chip of a topology, with `memory` frames (including the previous one)."""
+    """Compiles a step of inference with `memory` memory frames (including the previous one) for one chip of a topology."""
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), abstract_variables(config))
     segmenter = Segmenter(ones, config, winograd=False)
     variables, config = segmenter.variables, segmenter.config
@@ -106,7 +106,7 @@ def array_sizes(shape: str) -> Iterator[tuple[int, int]]:
         minor_first = [sizes[int(axis)] for axis in order.split(",") if axis]
         for i, side in enumerate([int(side) for side in reversed(tile.split(",")) if side][: len(sizes)]):
             minor_first[i] = -(-minor_first[i] // side) * side
-        size = math.prod(minor_first) * int(bits or 8) // 8  # a pred has 8 bits
+        size = math.prod(minor_first) * int(bits or 8) // 8  # a pred (a boolean) has 8 bits
         yield size, 0 if space else size
 
 
@@ -246,7 +246,7 @@ def print_figures(compiled: jax.stages.Compiled, chip: str, middle: int, top: in
             name = next((part for pattern, part in PARTS.items() if re.search(pattern, source)), "other")
             name += f": {kind}: {'/'.join(source.split('/')[-depth:])}" if depth else ""
             groups[name] += passes * values[:4] / (1, 1e6, 1e6, 1e3)
-        print(f"\n| {title} | runs | MB accessed | MB accessed in HBM | thousands of cycles |\n|---|---|---|---|---|")
+        print(f"\n| {title} | executions | MB accessed | MB accessed in HBM | thousands of cycles |\n|---|---|---|---|---|")
         for name, values in sorted(groups.items(), key=lambda item: -item[1][1])[:top]:
             print(f"| {name} | {' | '.join(f'{value:.0f}' for value in values)} |")
 

@@ -7,10 +7,10 @@
 Compiles the step of a training config for all chips of a topology, with the compiler in `libtpu`. Compilation stops after
 memory has been assigned in the optimised program, because generating code would take many times as long as the earlier
 stages. Each program takes minutes to compile. The output is one line of JSON with the memory, the work and the collectives
-of one chip. The memory is reported by the compiler. The work for each branch (number of object slots) is counted as in
-`benchmarks/tpu_compile.py`, over all loop iterations of the optimised program. The size of each collective is in MB. For a
-program that does not fit into memory, the output contains the required and the available memory. MB and GB are powers of
-ten. TFLOP includes only matrix products.
+of one chip. The memory is reported by the compiler. The step has one branch for each number of object slots.
+The work of each branch is counted as in `benchmarks/tpu_compile.py`, over all loop iterations of the optimised program. The
+size of each collective is in MB. For a program that does not fit into memory, the output contains the required and the
+available memory. MB and GB are powers of ten. TFLOP includes only matrix products.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
     """Returns the figures of a program from its HLO text, the compiler's list of allocations, and the memory summary."""
-    space = r"^allocation \d+: size (\d+), "  # matches only allocations in HBM; entries for other memories contain a colour
+    space = r"^allocation \d+: size (\d+), "  # matches only allocations in HBM; XLA marks other memories by a "color"
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),
         "temp": sum(map(int, re.findall(rf"{space}preallocated-temp", allocations, re.M))),

@@ -42,7 +42,7 @@ class Report:
         return [one_line(line) for line in (*(f"NOTE: {line}" for line in self.notes.lines()), *self.problems)]
 
     def summary(self, shown: int) -> str:
-        """Formats the report as lines: the counts, the number of problems by outcome, and the first `shown` problems."""
+        """Formats the report as lines: the counts, the number of problems for each action, and the first `shown` problems."""
         lines = [f"videos: {self.videos}, frames: {self.frames}, frames with masks: {self.annotated}, objects: {self.objects}"]
         kinds = collections.Counter(problem.rsplit("; ", 1)[-1] for problem in self.problems)
         lines += [f"  {count} times: {kind}" for kind, count in kinds.items()]
@@ -77,7 +77,7 @@ class Frame:
 def read_frame(image: Path, mask: Path | None, soft: bool, check_levels: bool) -> Frame:
     """Reads a frame and its mask, and decodes both files to check that they are complete.
 
-    `Index` describes `soft`, and `decode_mask` describes `check_levels`.
+    For `soft`, see `Index`. For `check_levels`, see `decode_mask`.
     """
     frame = Frame(image, mask)
     if not is_utf8(frame.name):
@@ -133,7 +133,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _kind(data: bytes) -> str:
-    """Describes a file that is not a JPEG."""
+    """Returns the reason why the content of a file is not a JPEG."""
     if not data:
         return "the file is empty"
     try:
@@ -270,7 +270,7 @@ def _areas(counts: np.ndarray, table: np.ndarray) -> dict[int, int]:
 
 
 def _numbers(listed: tuple[str, ...], frames: list[Frame]) -> list[int]:
-    """Returns the number of each usable frame.
+    """Returns the frame number of each usable frame.
 
     Frames are numbered by their names if all names are increasing integers, and otherwise by their positions in the list of all
     frames.

@@ -1,4 +1,4 @@
-"""Rendered videos that need no files: textured objects move, rotate, grow and occlude each other over a moving background.
+"""Renders videos without reading files: textured objects move, rotate, grow and occlude each other on a moving background.
 
 Clip i is a pure function of (seed, i). The masks are exact.
 """
@@ -13,7 +13,7 @@ from PIL import Image
 from data.index import Index, identity_map
 
 _TEXTURE = 128  # side of a texture in pixels
-_GRID = 24  # rows of the grid on which areas are estimated
+_GRID = 24  # number of rows of the grid on which areas are estimated
 _VISIBLE = 0.002  # minimum fraction of the picture that each object covers
 
 
@@ -35,7 +35,7 @@ class Shape:
     depth: float  # depth of the lobes, as a fraction of the radius
 
     def pose(self, time: float | np.ndarray) -> tuple:
-        """Returns the centre's y and x, the radius and the angle."""
+        """Returns the y and x of the shape's centre, its radius and its angle at `time`."""
         sway = self.swing[0] * np.sin(4 * time + self.swing[1])
         y = self.centre[0] + self.velocity[0] * (time - 0.5) + sway
         x = self.centre[1] + self.velocity[1] * (time - 0.5) + sway
@@ -53,7 +53,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Clip:
-    """The plan of a clip. The shapes have the object ids 1, 2, ... in order. Later shapes are in front of earlier ones."""
+    """The shapes and the motion of the background in a clip.
+
+    The shapes have the object ids 1, 2, ... in order. Later shapes are in front of earlier ones.
+    """
 
     shapes: tuple[Shape, ...]
     pan: tuple[float, float]  # motion of the background, as a fraction of the height
@@ -65,7 +68,7 @@ class MovingShapes:
 
     Attributes:
         name: "moving_shapes".
-        index: the index; the areas of objects are estimated on a coarse grid.
+        index: the `data.index.Index` of the clips. The areas of objects are estimated on a coarse grid.
     """
 
     name = "moving_shapes"
@@ -170,9 +173,9 @@ class MovingShapes:
         return Clip(tuple(shapes), (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2)), attempt)
 
     def _make_textures(self, clip: int) -> list[np.ndarray]:
-        """Returns the background and the texture of each shape, uint8 [h,w,3].
+        """Returns the texture of the background, then the texture of each shape, as uint8 [h,w,3].
 
-        The background is larger than the picture by the distance that it moves.
+        The texture of the background is larger than the picture by the distance that the background moves.
         """
         height, width = self._size
         plan = self._clips[clip]

@@ -1,9 +1,10 @@
-"""Draws training clips into one picture. Each row shows the frames of a clip, then the same frames with masks.
+"""Renders training clips as one picture. Each row shows the frames of a clip, then the same frames with masks.
 
     python -m data.preview --config configs/train/pretrain.py --config.data.data_dir=DATA --out preview.png
 
-The caption above each row lists the sample number, the data set, the video, the frames, and the number of frames skipped
-between them in the original video.
+The caption above each row contains the sample number, the names of the data set, the video and the frames, and the number of
+objects. For a video, the caption also contains the number of frames of the original video that are skipped before each frame
+except the first.
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ CAPTION = 14  # height of a caption in pixels
 
 
 def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
-    """Draws one row, with a caption above the frames and their overlays. `clip` is one clip of a batch.
+    """Renders a clip as one row, with a caption above the frames and their overlays. `clip` is one clip of a batch.
 
     Returns the row, uint8 [h,w,3].
     """
@@ -52,7 +53,7 @@ def check_flags() -> None:
 
 
 def draw() -> None:
-    """Draws the picture described by the flags."""
+    """Renders the clips that the flags select, and writes the picture to `--out`."""
     logging.set_verbosity(logging.ERROR)  # otherwise, TFDS logs every data set that it opens
     require_settings(CONFIG.value)
     out = user_path(OUT.value)

@@ -116,7 +116,7 @@ def open_source(name: str, data_dir: str | os.PathLike, split: str = "train", st
             a built data set is used. "moving_shapes" needs no files and has different clips in each split.
         data_dir: the --data_dir of the build, or a copy of this folder in a bucket; "~" is expanded.
         split: the name of the split, such as "train".
-        stage: the local folder to which a split in a bucket is copied. None: records are read from the bucket.
+        stage: the local folder to which a split in a bucket is copied. With None, records are read from the bucket.
 
     Raises:
         DataError: the data set was never built, the build did not finish, or the data set has no such split.

@@ -293,7 +293,7 @@ def test_files_in_a_bucket(small_file, tmp_path, capsys, bucket):
     assert run("to-torch", "gs://b/w.safetensors", "gs://b/new.safetensors") == 0
     capsys.readouterr()
     assert "already exists" in failure(capsys, 2, "to-torch", small_file, "gs://b/new.safetensors")
-    assert "gs://b/OUT: is in a bucket" in failure(capsys, 2, "from-torch", small_file, "gs://b/OUT")
+    assert "gs://b/OUT: the path is in a bucket" in failure(capsys, 2, "from-torch", small_file, "gs://b/OUT")
     assert sorted(bucket.store) == ["/b/new.safetensors", "/b/w.safetensors"]
 
 

@@ -127,7 +127,7 @@ def test_a_folder_of_images(world, tmp_path):
     ("arguments", "said"),
     [
         (["--data", "davis", "--checkpoint", "out", "--config.mem_evry=3"], "mem_evry"),
-        (["--data", "davis", "--checkpoint", "out", "--step", "best"], "out: a single checkpoint has no steps"),
+        (["--data", "davis", "--checkpoint", "out", "--step", "best"], "out is a single checkpoint and has no steps"),
         (["davis"], "unexpected argument 'davis'"),
     ],
 )

@@ -94,7 +94,7 @@ def test_circles_and_layers_of_a_small_graph():
     assert house.circles(graph) == [["b", "c"]]
     assert house.layers(graph) == [["a"], ["b", "c", "d"]]
     page = house.picture(graph, {"a": 3, "b": 2, "c": 2, "d": 1})
-    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d is not drawn: it is a file without imports
+    assert page.count("<rect") == 3 and page.count('class="arrow"') >= 2  # d is not drawn, because it is a file without imports
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """Writes a checkpoint of a different model. Returns its path."""
+    """Writes a checkpoint of a model that differs from the model of `smoke.py`. Returns its path."""
     path = tmp_path_factory.mktemp("other") / "OUT"
     save_checkpoint(path, variables(), SMALL)
     return path

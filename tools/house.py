@@ -130,7 +130,7 @@ def picture(graph: Mapping[str, set[str]], sizes: Mapping[str, int]) -> str:
     body = "\n".join(lines)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total:.0f} {height:.0f}" role="img">'
-        f"<title>Which folders import which</title><style>{style}</style><defs>{head}</defs>\n{body}\n</svg>\n"
+        f"<title>Imports between folders</title><style>{style}</style><defs>{head}</defs>\n{body}\n</svg>\n"
     )
 
 

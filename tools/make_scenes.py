@@ -111,7 +111,7 @@ def limb(scene: Scene, start: str, parts: Sequence[tuple[str, float, float]], sw
 
 
 def person(scene: Scene, materials: Sequence[str]) -> str:
-    """Returns the XML of a person with a height of 1.7 units and moving arms and legs."""
+    """Returns the XML of a person with a height of about 1.8 units and with moving arms and legs."""
     rng, (shirt, trousers, skin) = scene.rng, materials
     pace, wide = rng.uniform(0.03, 0.12), rng.uniform(0.8, 1.3)
     phase = rng.uniform(0, 2 * np.pi)
@@ -242,7 +242,7 @@ def build(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> t
 
 @dataclass
 class Paths:
-    """The motion of the objects and the camera of a scene. Arrays have one row for each of the n objects.
+    """The motion of the objects and the camera of a scene. Arrays `[n,...]` have one row for each object.
 
     Attributes:
         start, speed: position, and its change per frame, `[n,3]`.
@@ -339,7 +339,7 @@ def film(rng: np.random.Generator, photos: list[Path], meshes: list[Path]) -> tu
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command."""
+    """Creates random videos according to the command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     options = parser.parse_args(arguments)

@@ -28,7 +28,7 @@ Picture = np.ndarray  # float32 [h,w,4], colours and opacity from 0 to 1
 
 @dataclass
 class Sprite:
-    """An animated picture and its path.
+    """An animated picture and its motion.
 
     Attributes:
         frames: one picture per frame of the video.
@@ -115,7 +115,10 @@ def recolour(frames: list[Picture], photo: Image.Image, behind: np.ndarray, rng:
 
 
 def cover(photo: Image.Image, shape: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """Returns leaves or poles with the texture of a photo. The picture is larger than a frame of `shape` (width, height)."""
+    """Returns a picture of leaves or poles with the texture of a photo.
+
+    The picture is larger than a frame of `shape` (width, height).
+    """
     width, height = int(1.5 * shape[0]), int(1.2 * shape[1])
     colour = np.asarray(photo.resize((width, height)), np.float32) / 255 * rng.uniform(0.3, 1)
     if rng.random() < 0.5:  # leaves: the parts of a two-scale noise pattern that exceed a threshold

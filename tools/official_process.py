@@ -114,7 +114,7 @@ def segment(net: Callable, frames: np.ndarray, mask: np.ndarray, mem_every: int)
     """Computes the logits `[T-1,K+1,H,W]` of all frames after the first, in the same way as the published code.
 
     The memories `[K,C,T,h,w]` grow along axis 2. The memory at stride 16 keeps every `mem_every`-th frame, and the memories at
-    strides 8 and 4 keep only the first frame. The previous frame is always last.
+    strides 8 and 4 keep only the first frame. The previous frame is always the last frame of each memory.
     """
     objects = int(mask.max())
     video = torch.from_numpy(frames.astype(np.float32) / np.float32(255)).double().permute(0, 3, 1, 2)

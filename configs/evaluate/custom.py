@@ -1,4 +1,4 @@
-"""Your own videos, which can be folders of images or video files.
+"""Settings for your own videos, which can be folders of images or video files.
 
     python evaluate.py --config configs/evaluate/custom.py --data ROOT --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/custom.py --frames DIR|FILE.mp4 --mask FILE.png --checkpoint OUT --output RUN
@@ -12,8 +12,8 @@ Masks of later frames are used for scoring. Each object is scored on the annotat
 both, each mask is treated as the complete annotation of its frame. The other frames are segmented from the nearest masks, and
 no scores are computed.
 
-For long videos, --config.max_memory_frames=50 limits the memory. For high-resolution videos, --config.size=480 sets the shorter
-side of the network's input. The masks still have the size of the frames.
+For long videos, --config.max_memory_frames=50 limits the number of memory frames. For high-resolution videos,
+--config.size=480 sets the shorter side of the network's input. The masks still have the size of the frames.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""DAVIS-2016 validation set of 20 sequences with one object each.
+"""Settings for the DAVIS-2016 validation set, which has 20 sequences with one object each.
 
     python evaluate.py --config configs/evaluate/davis2016_val.py --data DAVIS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/davis2016_val.py --data DAVIS --score PRED

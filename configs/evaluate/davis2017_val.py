@@ -2,7 +2,8 @@
 
     python evaluate.py --config configs/evaluate/davis2017_val.py --data DAVIS --checkpoint OUT --output RUN
 
-The paper reports a J&F of 84.7 with YouTube-VOS in training, and 80.4 without it (not measured in this project).
+The paper reports a J&F of 84.7 for training with YouTube-VOS, and 80.4 for training without YouTube-VOS. These values were not
+measured in this project.
 """
 
 from ml_collections import ConfigDict

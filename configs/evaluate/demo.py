@@ -1,4 +1,4 @@
-"""The bundled clip of two koi in a pond, with 40 frames of 426x240 pixels.
+"""Settings for the bundled clip of two koi in a pond, with 40 frames of 426x240 pixels.
 
     python evaluate.py --config configs/evaluate/demo.py --data hmmn_jax/demo_clip --checkpoint lite --output RUN \
       --overlays --movie gif

@@ -1,4 +1,4 @@
-"""Long-time Video, a data set of three videos with thousands of frames. Only a few frames are annotated.
+"""Long-time Video data set of three videos with thousands of frames. Only a few frames are annotated.
 
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/long_video.py --data LONG --score PRED

@@ -1,4 +1,4 @@
-"""LVOS v1 test set. Only the first mask of each object is public. The evaluation server scores a zip file.
+"""Settings for the LVOS v1 test set. Only the first mask of each object is public. The evaluation server scores a zip file.
 
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_test.py --data LVOS --score PRED

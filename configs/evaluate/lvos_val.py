@@ -1,4 +1,4 @@
-"""LVOS v1 and v2 validation sets, with long videos whose objects may first appear in later frames. The masks are public.
+"""Settings for the LVOS v1 and v2 validation sets. Objects may first appear in later frames. The masks are public.
 
     python evaluate.py --config configs/evaluate/lvos_val.py --data LVOS --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/lvos_val.py --data LVOS --score PRED

@@ -1,4 +1,4 @@
-"""MOSE v1 validation set. Only the masks of the first frames are public. The evaluation server scores a zip file.
+"""Settings for MOSE v1 validation. Only the masks of the first frames are public. The evaluation server scores a zip file.
 
     python evaluate.py --config configs/evaluate/mose1_val.py --data MOSE --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/mose1_val.py --data MOSE --score PRED

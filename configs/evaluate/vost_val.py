@@ -1,4 +1,4 @@
-"""VOST validation set, in which objects are cut, folded or poured. The masks are public.
+"""Settings for the VOST validation set, in which objects are cut, folded or poured. The masks are public.
 
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --checkpoint OUT --output RUN
     python evaluate.py --config configs/evaluate/vost_val.py --data VOST --score PRED

@@ -1,7 +1,7 @@
 """Functions that return the data section of an experiment config.
 
 By default, a clip from a still image consists of three transformed copies of the image, and a clip from a video consists of
-three frames. The field `max_skip` and the field `repeat` of each data set are schedules of the form ((first sample, value),
+three frames. The field `max_skip`, and the field `repeat` of each data set, are schedules of the form ((first sample, value),
 ...). Schedules are defined in samples, so the batch size and the number of devices do not affect schedules.
 """
 
@@ -57,7 +57,7 @@ def stm_curriculum(samples_per_epoch: int, *, every: int = 20, by: int = 5, most
 def stcn_curriculum(
     samples: int, skips: Sequence[int] = (5, 10, 15, 20, 25, 5), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4, 0.9)
 ) -> Schedule:
-    """Returns the skip schedule of STCN. Each skip starts after the corresponding fraction of samples in `shares`."""
+    """Returns the skip schedule of STCN. After the fraction `shares[i]` of all samples, the maximum skip becomes `skips[i]`."""
     return tuple((round(share * samples), skip) for share, skip in zip(shares, skips, strict=True))
 
 

@@ -20,7 +20,7 @@ from configs.train import data
 def get_config() -> ConfigDict:
     """Returns a config for clips of annotated frames, or of transformed copies of a single annotated frame.
 
-    Annotated frames are in temporal order or in reverse order.
+    The annotated frames of a clip are in temporal order or in reverse order.
     """
     config = training.base()
     config.model = training.lite_model()

@@ -1,4 +1,6 @@
-"""Last training stage of hmmn-lite, with 320x320 crops. Objects in the crops are as large as at inference.
+"""Optional last training stage of hmmn-lite, with 320x320 crops.
+
+In these crops, objects have about the same size as in full-size frames.
 
     python train.py --config configs/train/lite_large.py --workdir RUN3 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

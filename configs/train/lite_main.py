@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from configs.train import lite
 
-DAVIS_SHARE, STILLS = 0.7, 1980  # fraction of clips from DAVIS; number of still images, including repeats
+DAVIS_SHARE, STILLS = 0.7, 1980  # fraction of clips from DAVIS, and number of still images, including repeats
 
 
 def get_config() -> ConfigDict:

@@ -1,4 +1,4 @@
-"""hmmn-lite, a stage with rendered videos in which objects rotate and occlude each other.
+"""Training stage of hmmn-lite with rendered videos in which objects rotate and occlude each other.
 
     python train.py --config configs/train/lite_scenes.py --workdir RUN5 --config.init=lite \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

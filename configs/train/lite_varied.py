@@ -1,4 +1,4 @@
-"""hmmn-lite, a stage with duplicates of pasted objects, larger motion of still images, and fewer clips from videos.
+"""Training stage of hmmn-lite with duplicates of pasted objects, larger motion of still images, and fewer clips from videos.
 
     python train.py --config configs/train/lite_varied.py --workdir RUN4 --config.init=RUN2 \
       --config.data.data_dir=DATA --config.validation.data=DAVIS

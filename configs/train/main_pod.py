@@ -7,8 +7,8 @@
 can be divided among 8, 16, 32 or 64 devices. For other numbers of devices, set --config.batch. docs/clusters.md lists the
 commands for Slurm, TPU pods and Kubernetes.
 
-Expected: J&F is unknown, because it was not measured. The learning rate follows the rule in docs/clusters.md, which was not
-tested with this model. Cost: docs/scaling.md contains predicted times, based on the TPU compiler.
+Expected: J&F is unknown, because it was not measured. The learning rate follows the rule in docs/clusters.md. This rule was
+not tested with this model. Cost: docs/scaling.md contains predicted times, based on the TPU compiler.
 """
 
 from ml_collections import ConfigDict

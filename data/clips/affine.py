@@ -1,4 +1,4 @@
-"""Affine maps of the plane.
+"""Computes affine maps of the plane.
 
 Positions are (x, y) in pixels. The x axis points to the right, and the y axis points down. The centre of the first pixel is at
 (0.5, 0.5).
@@ -63,7 +63,7 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
 
 
 def pull(matrix: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Returns the maps from output to source, float32 [...,2,3], for the transform out = matrix (src - source) + target.
+    """Returns the maps from output to source, float32 [...,2,3], for the transform of p to matrix (p - source) + target.
 
     Warping needs maps from output to source, because the colour of each output pixel is looked up in the source.
     """
@@ -79,5 +79,5 @@ def corners(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def shifted(maps: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
-    """Shifts the source positions of maps [...,2,3] by (x, y), [...,2]."""
+    """Adds offsets (x, y), [...,2], to the source positions that the maps, [...,2,3], compute."""
     return tf.concat([maps[..., :2], maps[..., 2:] + by[..., None]], -1)

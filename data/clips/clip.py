@@ -1,4 +1,7 @@
-"""Creates a sample from its number: draws random clips until one contains an object, then renders that clip."""
+"""Creates a training clip from a sample number.
+
+Random clips are planned until a clip contains an object. Only this clip is rendered.
+"""
 
 from typing import NamedTuple
 

@@ -21,7 +21,7 @@ def jitter(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the map that changes the brightness, the contrast, the saturation and the hue, in this order.
 
-    The contrast changes around the luma of the mean colour.
+    The contrast is changed relative to the luma of the mean colour.
 
     Args:
         brightness: factor [...]; 1 leaves the brightness unchanged.

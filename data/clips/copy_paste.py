@@ -23,11 +23,11 @@ def paste_numbers(frames: int) -> int:
 def paste_maps(config: ConfigDict, box: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns random maps from the output to each donor, for each of the t frames.
 
-    The object is resized so that the longer side of its box is a random fraction of the output's shorter side. `size` is the
-    range of this fraction, and `zoom_limit` is the maximum resize factor. The object is then rotated, sheared and zoomed about
-    the centre of the box, and placed at a random position. From one frame to the next, the object moves by at most a fraction
-    `drift` of the output's sides. All frames of a donor use the box of its first image, so an object from a video keeps its
-    motion.
+    The object is resized so that the longer side of its box is a random fraction of the output's shorter side. The range of
+    this fraction is `config.copy_paste.size`, and the maximum resize factor is `config.copy_paste.zoom_limit`. The object is
+    then rotated, sheared and zoomed about the centre of the box, and placed at a random position. From one frame to the next,
+    the position changes along each axis by at most `config.copy_paste.drift` times the output's side. All frames of a donor
+    use the box of its first image, so an object from a video keeps its motion.
 
     Args:
         config: the data config.

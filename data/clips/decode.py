@@ -95,7 +95,7 @@ def _first_colour(png: bytes) -> bytes:
 
 
 def _find_chunk(png: bytes, kind: bytes) -> int:
-    """Returns the offset of the first chunk of type `kind`, or of the end of the file if no such chunk exists."""
+    """Returns the offset of the first chunk of type `kind`, or of the chunk IEND if no such chunk exists."""
     at = _SIGNATURE + 25
     while png[at + 4 : at + 8] not in (kind, b"IEND", b""):
         at += 12 + int.from_bytes(png[at : at + 4], "big")
@@ -104,7 +104,7 @@ def _find_chunk(png: bytes, kind: bytes) -> int:
 
 @tf.function(autograph=False)  # TensorFlow traces this function only once, not once per source
 def decode_mask(png: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG to values, uint8 [h,w]. The result is empty for b""."""
+    """Decodes a PNG to raw values, uint8 [h,w]. The result is empty for b""."""
     return tf.cond(png == b"", lambda: tf.zeros([0, 0], tf.uint8), lambda: tf.io.decode_png(png, channels=1)[..., 0])
 
 
@@ -127,7 +127,7 @@ class Decoded(NamedTuple):
 def decode_image(
     jpeg: tf.Tensor, size: tf.Tensor, window: tf.Tensor, shrink: tf.Tensor, orientation: tf.Tensor | int = 1
 ) -> Decoded:
-    """Decodes the part of a JPEG inside a window and rotates it upright. The result is empty for b"".
+    """Decodes the part of a JPEG inside a window, and rotates the part upright. The result is empty for b"".
 
     To obtain the upright image, the stored image is transposed if its orientation is 5 or above, then flipped along x, y or
     both.

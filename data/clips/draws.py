@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from hmmn_jax.errors import DataError
 
-ATTEMPTS = 100  # maximum number of random clips that are drawn until one contains an object
+ATTEMPTS = 100  # maximum number of attempts to create a clip that contains an object
 
 
 class Topic(enum.IntEnum):
@@ -78,7 +78,7 @@ def piecewise(points: tuple[tuple[int, float], ...], sample: tf.Tensor, dtype: t
     """
     starts, values = zip(*points, strict=True)
     if starts[0] != 0 or list(starts) != sorted(starts):
-        raise DataError(f"schedule {tuple(points)}: expected ((first sample, value), ...) in order, starting at sample 0")
+        raise DataError(f"schedule is {tuple(points)}, expected ((first sample, value), ...) in order, starting at sample 0")
     place = tf.searchsorted(tf.constant(starts, tf.int64), sample[None], side="right")[0] - 1
     return tf.constant(values, dtype)[place]
 

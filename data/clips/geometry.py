@@ -1,6 +1,7 @@
 """Geometry of a clip.
 
-One map per frame combines resizing, the affine maps of the clip and the frame, cropping around an object, and flipping.
+One map per frame combines resizing, the affine map of the clip, the affine map of the frame, cropping around an object, and
+flipping.
 """
 
 import tensorflow as tf
@@ -17,16 +18,16 @@ def clip_maps(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns a random map from output coordinates to image coordinates for each of the t frames.
 
-    The image is resized so that its short side has a random length between `resize` and the original length. The image is then
-    rotated, sheared and zoomed about its centre, once for the clip and again for each frame. Finally, the image is cropped to a
-    part that contains the anchor, and randomly flipped.
+    The image is resized so that its short side has a random length between `config.resize` and the original length. The image
+    is then rotated, sheared and zoomed about its centre, once for the clip and again for each frame. Finally, the image is
+    cropped to a part that contains the anchor, and randomly flipped.
 
     Args:
         config: the data config.
         size: float32 [2], height and width of the image in pixels.
         anchor: float32 [2], a position (x, y) in the first frame, in pixels. The crop must contain this position.
         still: bool [], whether the clip is made from a still image. If true, the crop is chosen for each frame separately.
-        uniform: float32 [`geometry_numbers(t)`], in [0, 1).
+        uniform: float32 [`geometry_numbers(t)`], random numbers in [0, 1).
 
     Returns:
         The maps, float32 [t,2,3], and the factor by which the image is reduced, float32 [].
@@ -69,7 +70,7 @@ def find_anchor(mask: tf.Tensor, ids: tf.Tensor, draws: Draws) -> tf.Tensor:
     Args:
         mask: uint8 [h,w], raw values.
         ids: uint8 [256], the object id of each value.
-        draws: the random numbers of the attempt.
+        draws: the random numbers for this attempt to create the clip.
 
     Returns:
         The position (x, y) in pixels, float32 [2]. The position is the centre of the mask if the mask contains no object.

@@ -9,7 +9,7 @@ from data.clips.draws import Draws, Topic
 def hidden_pixels(config: ConfigDict, draws: Draws) -> tf.Tensor:
     """Returns which pixels of each frame are hidden, bool [t,H,W].
 
-    Each cell is hidden with the probability `hide.probability`.
+    Each cell is hidden with the probability `config.hide.probability`.
     """
     (height, width), (rows, columns) = config.size, config.hide.grid
     if not config.hide.probability:

@@ -103,7 +103,7 @@ def _choose_set(
 ) -> tf.Tensor:
     """Returns the index of a random data set, int32, for each number in `bits`.
 
-    The probability of set j is proportional to `weights[j]`, the set's `repeat`, and `bounds[j + 1] - bounds[j]`.
+    The probability of set j is proportional to the product of `weights[j]`, the set's `repeat` and `bounds[j + 1] - bounds[j]`.
     """
     repeats = tf.stack([piecewise(config.sets[name].repeat, sample, tf.float32) for name in set_names(config)])
     sums = tf.cumsum(repeats * weights * np.diff(bounds).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Tables from which samples are drawn: a few small arrays that combine the indexes of all data sets in a mixture."""
+"""Lookup tables for sampling training clips: a few small arrays that combine the indexes of all data sets in a mixture."""
 
 import warnings
 from collections.abc import Sequence

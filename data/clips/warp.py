@@ -1,6 +1,6 @@
 """Warps images with bilinear interpolation and masks with nearest-neighbour interpolation, using OpenCV.
 
-Donor objects are drawn over the frames. `plan.py` defines donors.
+Donor objects are pasted over the frames. `plan.py` defines donors.
 
 A clip has s sources: its t frames, then its donors. A missing donor is a source of size 0. Maps convert positions in the output
 to positions in a source, as in `affine.py`. All functions use NumPy arrays. OpenCV releases the GIL.
@@ -20,8 +20,8 @@ def warp_masks(
     """Warps masks and overlays donors. The last donor is on top.
 
     Args:
-        masks: one uint8 [h,w] array for each of the s sources. For a frame, it contains the values of the mask. For a donor, it
-            is 1 inside the object and 0 elsewhere.
+        masks: one uint8 [h,w] array for each of the s sources. The array of a frame contains the values of its mask. The array
+            of a donor is 1 inside the object and 0 elsewhere.
         ids: uint8 [s,256], the object id of each value.
         sources: int32 [t,1+d], the source of each frame, followed by the sources of its donors.
         maps: float32 [t,1+d,2,3], the map of each source in `sources`.

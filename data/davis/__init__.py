@@ -1,1 +1,1 @@
-"""DAVIS-2016 and DAVIS-2017."""
+"""Data set builder for DAVIS-2016, DAVIS-2017, and folders with the same layout."""

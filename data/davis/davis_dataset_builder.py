@@ -1,4 +1,4 @@
-"""DAVIS-2016 and DAVIS-2017 at any resolution, and folders with the same layout."""
+"""Dataset builder for DAVIS-2016 and DAVIS-2017 at any resolution, and for folders with the same layout."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -27,11 +27,12 @@ class DavisConfig(tfds.core.BuilderConfig):
 
     Attributes:
         year, resolution, annotations: see `read_davis`. If `year` is "", lists of sequences are not used.
-        sequences: read only these sequences of the list or folder, such as "bear,camel".
+        sequences: names of the sequences to read, separated by commas, such as "bear,camel". The value "" means all sequences.
         order: how frames are sorted by name: "natural", "decimal", "signed" or "name". The value "" means "natural", but an
             ambiguous order is an error.
-        mask_values: "ids", or "threshold" if masks contain grey levels; values of 128 and above then form the only object. The
-            value "" means "ids", but in data sets other than DAVIS, masks that seem to contain grey levels are skipped.
+        mask_values: "ids", or "threshold" if masks contain grey levels. With "threshold", values of 128 and above form the only
+            object. The value "" means "ids", but in data sets other than DAVIS, masks that seem to contain grey levels are
+            skipped.
     """
 
     year: str = ""
@@ -65,11 +66,11 @@ class Builder(FramesBuilder, skip_registration=True):  # TFDS also has a builder
 
     @classmethod
     def check_config(cls, config: DavisConfig, given: Collection[str]) -> None:
-        """Checks the fields with fixed choices, and checks that `sequences` is not empty."""
+        """Checks the fields with fixed choices, and requires at least one name in `sequences` if this field is given."""
         check_choice("order", config.order, ORDERS)
         check_choice("mask_values", config.mask_values, MASK_VALUES)
         if "sequences" in given and not _names(config):
-            raise DataError("--set sequences=: expected at least one sequence, such as bear,camel")
+            raise DataError("--set sequences= contains no name, expected the names of sequences, such as bear,camel")
 
     def list_splits(self, root: Path) -> list[str]:
         """Returns the splits that have a list, or only "train" if the config uses no lists."""

@@ -1,1 +1,1 @@
-"""Single images with masks."""
+"""Dataset builder for single images with masks."""

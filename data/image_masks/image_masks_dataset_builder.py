@@ -1,4 +1,4 @@
-"""Single images with masks, in any folder. The config defines which values in the masks are objects."""
+"""Dataset builder for single images with masks, in any folder. The config defines which values in the masks are objects."""
 
 import contextlib
 from collections.abc import Collection
@@ -42,7 +42,7 @@ class ImageMasksConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder of single images, whose only split is "train"."""
+    """Builds a data set of single images with masks. The only split is "train"."""
 
     STILLS = True
     MANUAL_DOWNLOAD_INSTRUCTIONS = "A folder of images with masks, as described in README.md."
@@ -101,17 +101,17 @@ class Builder(FramesBuilder):
         return table
 
     def is_soft(self) -> bool:
-        """Returns whether masks contain grey levels."""
+        """Returns whether the config specifies that masks contain grey levels."""
         return self.builder_config.soft or self.builder_config.mask_values == "threshold"
 
     def has_rules(self) -> bool:
-        """Returns whether the config defines the mask values."""
+        """Returns whether the config sets `objects`, or specifies that masks contain grey levels."""
         return bool(self.builder_config.objects) or self.is_soft()
 
     def checks_levels(self) -> bool:
         """Returns whether masks that seem to contain grey levels are skipped.
 
-        The result is True if the config does not define the mask values.
+        The result is True if the config sets neither `objects`, `soft` nor `mask_values`.
         """
         return not (self.has_rules() or self.builder_config.mask_values)
 

@@ -1,1 +1,1 @@
-"""YouTube-VOS 2018 and 2019."""
+"""Dataset builder for YouTube-VOS 2018 and 2019."""

@@ -1,4 +1,4 @@
-"""YouTube-VOS 2018 and 2019."""
+"""Dataset builder for YouTube-VOS 2018 and 2019."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
     """Specifies which frames to read.
 
     Attributes:
-        all_frames: whether to use all frames or only every fifth one. In the split "train", every fifth frame has a mask.
+        all_frames: whether to use all frames. If False, only every fifth frame is used. In the split "train", every fifth frame
+            has a mask.
         order: how frames are sorted by name: "natural", "decimal", "signed" or "name". The value "" means "natural", but an
             ambiguous order is an error.
     """
@@ -32,7 +33,7 @@ class YouTubeVosConfig(tfds.core.BuilderConfig):
 
 
 class Builder(FramesBuilder):
-    """The builder of YouTube-VOS. The years 2018 and 2019 have the same layout, but different videos and masks."""
+    """TFDS builder for YouTube-VOS. The years 2018 and 2019 have the same layout, but different videos and masks."""
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Download YouTube-VOS from https://youtube-vos.org. The downloaded folder contains train and valid."
@@ -58,7 +59,7 @@ class Builder(FramesBuilder):
         return splits
 
     def list_sequences(self, root: Path, split: str, notes: Notes) -> tuple[list[YouTubeVideo], list[str]]:
-        """Returns the sequences in meta.json."""
+        """Returns the sequences that meta.json lists for the split, and a message for each problem."""
         config = self.builder_config
         return read_youtube_vos(root, split, config.all_frames, order=config.order, notes=notes)
 

@@ -62,7 +62,7 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
     with _one_line_errors(path):
         is_single = is_file or (path / VARIABLES).is_dir()
     if step is not None and is_single:
-        raise CheckpointError(f"{path}: a single checkpoint has no steps. Omit the step, or pass the workdir of a run")
+        raise CheckpointError(f"{path} is a single checkpoint and has no steps. Omit the step, or pass the workdir of a run")
     if is_file:
         tensors, metadata = read_with_metadata(path)
         config = _parse_config(metadata[METADATA_KEY], path) if METADATA_KEY in metadata else HMMNConfig()
@@ -74,7 +74,9 @@ def load_checkpoint(path: str | os.PathLike, step: int | Literal["best"] | None 
 
 
 def find_checkpoint(path: str | os.PathLike) -> AnyPath:
-    """Returns the absolute path, or the path of a bundled model if `path` is its name and no such file or folder exists.
+    """Returns the absolute path of a checkpoint.
+
+    If `path` is the name of a bundled model, and no file or folder has this name, returns the path of the bundled model.
 
     Raises:
       DataError: the URL has an unsupported scheme.
@@ -126,7 +128,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
 
     path = user_path(path).absolute()
     if lies_there(path):
-        raise CheckpointError(f"{path}: {EXISTS}")
+        raise CheckpointError(f"{path} {EXISTS}")
     try:
         with new_folder(path) as partial:
             require_space(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
@@ -134,7 +136,7 @@ def save_checkpoint(path: str | os.PathLike, variables: dict[str, Any], config: 
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(partial / VARIABLES, variables)
     except Exception as error:  # Orbax and TensorStore raise many exception types other than OSError
-        raise CheckpointError(f"{path}: cannot be written: {reason(error, line=0)}") from error
+        raise CheckpointError(f"{path} cannot be written: {reason(error, line=0)}") from error
 
 
 def config_to_json(config: HMMNConfig) -> str:
@@ -167,7 +169,7 @@ def _one_line_errors(path: AnyPath) -> Iterator[None]:
         with bucket_errors(path):
             yield
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {reason(error)}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def _restore(folder: AnyPath, config: HMMNConfig) -> dict[str, Any]:
@@ -215,7 +217,7 @@ def _unreadable(source: str) -> Iterator[None]:
             yield
     except Exception as error:  # Orbax and TensorStore raise many exception types for a damaged folder
         found = f"{type(error).__name__}: {reason(error, line=0)}"
-        raise CheckpointError(f"{source}: cannot be read as an Orbax checkpoint ({found})") from error
+        raise CheckpointError(f"{source} cannot be read as an Orbax checkpoint ({found})") from error
 
 
 @contextlib.contextmanager

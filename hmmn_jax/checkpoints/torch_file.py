@@ -90,14 +90,14 @@ def _one_line_errors(path: str | os.PathLike, verb: str, expected: str) -> Itera
     try:
         yield
     except Refused as error:
-        raise CheckpointError(f"{path}: {verb}: {error}") from error
+        raise CheckpointError(f"{path} {verb}: {error}") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: {verb}: {reason(error)}") from error
+        raise CheckpointError(f"{path} {verb}: {reason(error)}") from error
     except HMMNError as error:  # the message already names the file
         raise CheckpointError(str(error)) from error
     except Exception as error:  # each library raises different exceptions for a damaged file
         found = f"the content is damaged or unsupported ({shorten(error)})"
-        raise CheckpointError(f"{path}: {verb}: {found}. {expected}") from error
+        raise CheckpointError(f"{path} {verb}: {found}. {expected}") from error
 
 
 def _kind(path: Path) -> str:

@@ -83,7 +83,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], config: HMMNConfig, source: st
 
 
 def to_torch(variables: Variables, config: HMMNConfig) -> dict[str, np.ndarray]:
-    """Converts variables to official tensors by name, without the prefix `module.`, in the official order and layout."""
+    """Converts variables to a dict of official tensors in the official order and layout. Names do not start with `module.`."""
     flat = flax.traverse_util.flatten_dict(variables)
     return {name: _to_torch(np.asarray(flat[path]), path) for name, path in name_table(config).items()}
 
@@ -135,7 +135,7 @@ def check_shapes(found: Shapes, expected: Shapes, source: str) -> None:
     ]
     if problems := [problem for trio in zip_longest(missing, surplus, misshapen) for problem in trio if problem]:
         another = (
-            ". The file contains no tensor of the model, so it belongs to a different network"
+            ". The file contains no tensor of the model, so the file belongs to a different network"
             if len(missing) == len(expected)
             else ""
         )

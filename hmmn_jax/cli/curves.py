@@ -31,7 +31,7 @@ def draw_curves(workdirs: Sequence[AnyPath], out: Path) -> None:
     try:
         import matplotlib
 
-        matplotlib.use("agg")  # draws without a display
+        matplotlib.use("agg")  # a backend that does not need a display
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise ConfigError(f"{reason(error)}. Install matplotlib: pip install 'hmmn-jax[train]'") from error

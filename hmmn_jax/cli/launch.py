@@ -40,7 +40,7 @@ def define_launch_flags() -> None:
 
 
 def launch_by_flags() -> None:
-    """Calls `launch` with the values of the flags that `define_launch_flags` defines."""
+    """Connects to the other hosts and sets up the compilation cache as the command-line flags specify; see `launch`."""
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in OPTIONS}
     launch(**given)
 
@@ -48,7 +48,7 @@ def launch_by_flags() -> None:
 def run_by_flags(
     program: str, run: Callable[[], int | None], resume: str, folder: AnyPath | None = None, terminated: str = ""
 ) -> int:
-    """Calls `run_in_processes` with the values of the flags that `define_launch_flags` defines."""
+    """Runs a program in one or several processes, as the command-line flags specify; see `run_in_processes`."""
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in HOSTS}
     return run_in_processes(program, run, resume, folder, given, terminated)
 
@@ -61,7 +61,7 @@ def run_in_processes(
     given: Mapping[str, Any],
     terminated: str = "",
 ) -> int:
-    """Calls `run_program`. If there are several processes, an error in one process ends all processes.
+    """Runs a program and returns its exit code. If there are several processes, an error in one process ends all processes.
 
     Args:
         program: name of the program.

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def script() -> NoReturn:
-    """Runs the command `hmmn-jax`."""
+    """Runs the command `hmmn-jax`, and ends the process with its exit code."""
     leave(main())
 
 

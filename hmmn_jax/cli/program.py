@@ -50,7 +50,7 @@ def run_program(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names may contain bytes that are not valid UTF-8
-    with contextlib.suppress(ValueError):  # raised outside the main thread
+    with contextlib.suppress(ValueError):  # `signal.signal` raises ValueError outside the main thread
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
     try:

@@ -24,7 +24,7 @@ class Request:
         frames: a folder of images or a video file; None if `data` is set.
         mask: with `frames`, a PNG with the ids of the objects in the first frame, or a folder with masks of some frames.
         checkpoint: a checkpoint that `load_checkpoint` can read.
-        step: the step of a training run. The value is a number, "best", or None for the latest step.
+        step: the step to load if `checkpoint` is a training run: a number, "best", or None for the latest step.
         score: a folder with masks SEQUENCE/FRAME.png; if set, these masks are scored, and nothing is segmented.
         output: the folder to write to; required unless `score` is set.
         stage: the folder for local copies of inputs from a bucket, for reuse in later runs; None for a temporary folder.

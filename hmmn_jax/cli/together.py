@@ -21,7 +21,7 @@ from hmmn_jax.io.files import shorten
 class Together:
     """Runs a program in one of several processes, and ends all processes if one of them fails.
 
-    For a single process, only `run_program` is called.
+    If there is only one process, the method `run` only calls `run_program`.
     """
 
     def __init__(self, program: str, resume: str = "", supervised: Supervised | None = None, terminated: str = ""):
@@ -31,7 +31,7 @@ class Together:
         self._reporting = threading.Lock()
 
     def run(self, run: Callable[[], int | None]) -> int:
-        """Calls `run_program`, ends all processes if `run` fails, and returns the exit code."""
+        """Calls the function `run` and reports its errors. Ends all processes after an error, and returns the exit code."""
         if self._supervised is None:
             return run_program(self._program, run, self._resume)
         self._supervised.listen(self._terminate)
@@ -87,9 +87,9 @@ class Together:
         return code
 
     def _terminate(self) -> None:
-        """Ends all processes after the parent has received SIGTERM."""
+        """Ends all processes after the parent of this process has received SIGTERM."""
         assert self._supervised is not None
-        # Wait until the main thread has handled the signal. The main thread cannot do so while the processes are connecting.
+        # Wait until the main thread has handled the signal. The main thread cannot handle signals while processes connect.
         time.sleep(1)
         if self._watch is not None:
             self._watch.announce_termination()

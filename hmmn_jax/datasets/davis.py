@@ -110,7 +110,9 @@ def read_list(path: Path) -> dict[str, list[str] | None]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}. The file must be a text file with sequence names") from error
+        raise DataError(
+            f"{path}: the list cannot be read: {reason(error)}. The file must be a text file with sequence names"
+        ) from error
     listed: dict[str, list[str] | None] = {}
     for number, line in enumerate(lines, start=1):
         if not (entry := line.strip()):

@@ -1,4 +1,4 @@
-"""The contents of a folder: the files to read, and the reason why each of the other entries is skipped."""
+"""Lists the contents of a folder: the files to read, and the reason why each of the other entries is skipped."""
 
 import os
 import stat
@@ -85,13 +85,13 @@ class Entries:
                 notes.add(LEFT_OUT, kind, str(path))
 
     def unread(self) -> str:
-        """Returns the number of images in unsupported formats for each suffix, such as "2 .heic"; "" if all images are read."""
+        """Returns how many images have an unsupported format, by suffix, such as "2 .heic"; "" if all images are read."""
         suffixes = [path.suffix.lower() for path in self.left_out.get(UNREAD, ())]
         return ", ".join(f"{suffixes.count(suffix)} {suffix}" for suffix in dict.fromkeys(suffixes))
 
 
 def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries:
-    """Lists a folder.
+    """Lists the files to read in a folder, and the skipped entries.
 
     Args:
         folder: the folder to list.
@@ -106,7 +106,7 @@ def list_entries(folder: Path, suffixes: frozenset[str], others: str) -> Entries
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {reason(error)}. Check its permissions") from error
+        raise DataError(f"{folder}: the folder cannot be listed: {reason(error)}. Check its permissions") from error
     entries, unreachable = Entries(folder), []
     for path in paths:
         kind = _reason_to_leave_out(path, suffixes, others)
@@ -127,11 +127,11 @@ def describe_missing(path: Path) -> str:
     """Returns the reason why a path cannot be accessed."""
     try:
         if path.is_symlink():
-            return f"is a link to {os.readlink(path)}, which does not exist"
+            return f"the path is a link to {os.readlink(path)}, which does not exist"
         path.stat()
     except (OSError, ValueError) as error:
-        return f"cannot be accessed: {reason(error)}"
-    return "cannot be accessed"
+        return f"the path cannot be accessed: {reason(error)}"
+    return "the path cannot be accessed"
 
 
 _UNREACHABLE = "links without a target"
@@ -156,7 +156,7 @@ def _reason_to_leave_out(path: Path, suffixes: frozenset[str], others: str) -> s
 
 def _no_folder(folder: Path) -> str:
     if os.path.isfile(folder):
-        return "is a file, not a folder"
+        return "the path is a file, not a folder"
     if os.path.islink(folder):
         return describe_missing(folder)
     return f"no such folder. {contents(folder)}"

@@ -1,4 +1,4 @@
-"""Videos stored as image files: folders of frames and masks in the layout of DAVIS, or any folder of frames with masks."""
+"""Reads videos stored as image files: folders in the layout of DAVIS, or any folder of frames with masks."""
 
 import os
 from collections.abc import Callable, Collection
@@ -156,7 +156,7 @@ def find_unlisted(
         DataError: no sequence has frames and masks, or one of `names` is missing.
     """
     root = user_path(root)
-    home = _existing(root / images, "folder. Pass the folder that contains a folder of this name")
+    home = _existing(root / images, "folder. Pass the folder that contains the folders of the frames and the masks")
     if not resolution:
         resolution = "." if any(map(_is_picture, home.glob("*/*"))) else choose_resolution(root)
     folder = _existing(home / resolution, "folder of sequences")
@@ -239,7 +239,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {reason(error)}. Check its permissions") from error
+        raise DataError(f"{folder}: the folder cannot be listed: {reason(error)}. Check its permissions") from error
 
 
 def _is_bare(images: Path, masks: Path) -> bool:
@@ -260,7 +260,7 @@ def choose_resolution(root: Path) -> str:
 
     Raises DataError if there is no resolution, or if there are several resolutions but 480p is missing.
     """
-    folder = _existing(root / "JPEGImages", "folder. Pass the root of DAVIS, which contains this folder")
+    folder = _existing(root / "JPEGImages", "folder. Pass the root of DAVIS, which contains JPEGImages")
     there = [path for path in _visible(folder) if path.is_dir() and path.name not in _SYSTEM_FOLDERS]
     found = [path.name for path in there if any(map(_is_picture, path.glob("*/*")))] or [path.name for path in there]
     if len(found) == 1 or "480p" in found:

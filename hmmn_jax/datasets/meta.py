@@ -15,7 +15,7 @@ def read_meta(path: Path) -> Any:
     except _Twice as error:
         raise DataError(f"{path}: {error}. Copy the file again") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}. Copy the file again") from error
+        raise DataError(f"{path} cannot be read: {reason(error)}. Copy the file again") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -27,7 +27,7 @@ def read_lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read: {reason(error)}. The file must be a text file with one name per line"
+            f"{path} cannot be read: {reason(error)}. The file must be a text file with one name per line"
         ) from error
     return [name for line in lines if (name := line.strip())]
 

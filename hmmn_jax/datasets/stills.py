@@ -1,4 +1,4 @@
-"""Single images with masks, in the layouts of segmentation and salient-object data sets."""
+"""Finds single images with masks, in the layouts of segmentation and salient-object data sets."""
 
 import os
 from pathlib import Path
@@ -94,7 +94,7 @@ def _by_name(home: Path, suffixes: frozenset[str], end: str) -> tuple[dict[str, 
                 raise DataError(f"{path}: {describe_missing(path)}. Restore this file, or remove it")
             name = same_name(path.relative_to(home).with_suffix("").as_posix().removesuffix(end))
             if (other := files.setdefault(name, path)) != path:
-                problems.append(f"{path} has the same name as {other.name}, except for the suffix; the file is skipped")
+                problems.append(f"{path} is skipped, because {other.name} has the same name except for the suffix")
     return dict(sorted(files.items(), key=lambda item: natural_key(item[0]))), problems
 
 

@@ -47,8 +47,8 @@ def read_youtube_vos(
         split: "train" or "valid".
         all_frames: whether to use all frames, from `ROOT/SPLIT_all_frames/JPEGImages`. If False, only every fifth frame is
             used, from the folder of the split.
-        order: see `list_frames`.
-        notes: see `list_frames`.
+        order: the order of the frame names; see `list_frames`.
+        notes: receives the skipped files with the reasons; see `list_frames`.
 
     Raises:
         ConfigError: `order` is unknown.
@@ -102,7 +102,7 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, ...]]]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         way_out = 'The content must be {"videos": {NAME: {"objects": {ID: {"frames": [...]}}}}}. Copy the file again'
         raise DataError(
-            f"{path}: is not a meta.json of YouTube-VOS ({type(error).__name__}: {reason(error)}). {way_out}"
+            f"{path} is not a meta.json file of YouTube-VOS ({type(error).__name__}: {reason(error)}). {way_out}"
         ) from error
 
 

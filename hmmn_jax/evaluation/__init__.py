@@ -1,1 +1,1 @@
-"""Evaluation: writes masks, pictures and movies of segmented videos, and scores the masks with J and F."""
+"""Writes masks, pictures and movies of segmented videos, and scores the masks with J and F."""

@@ -16,7 +16,7 @@ SHOWN = 10  # maximum number of videos in the list, and of objects in a line
 
 
 def describe(clip: Clip, notes: Notes) -> str:
-    """Returns one line: the number and size of a video's frames, and the size of each object in the frame in which it starts.
+    """Returns one line: the number and size of a video's frames, and the size of each object in its first frame.
 
     Adds notes about masks that are not used. Raises DataError for a mask that cannot be used.
     """
@@ -93,7 +93,7 @@ def describe_all(clips: Sequence[Clip], notes: Notes) -> tuple[list[Clip], list[
 
 
 def note_void(clip: Clip, notes: Notes) -> None:
-    """Adds a note if masks made by a user contain 255 as well as other ids."""
+    """Adds a note if the masks of a user contain 255 as well as other ids."""
     if clip.hand_made and not clip.binary:
         pixels = sum(int((clip.read_annotation(t) == VOID).sum()) for t, held in clip.values.items() if clip.void & held)
         if pixels:

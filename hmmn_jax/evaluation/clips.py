@@ -1,4 +1,4 @@
-"""Videos to segment, with given masks and with frames that are read on demand."""
+"""Defines `Clip`, a video to segment with its given masks, and opens videos as clips. Frames are read on demand."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ from hmmn_jax.io.notes import Notes
 from hmmn_jax.io.video import Video
 from hmmn_jax.io.video_file import open_video
 
-MOST = 2**16 - 1  # the largest id
+MOST = 2**16 - 1  # the largest possible id
 MaskFile = Path | Mapping[int, Path]  # masks of a frame: one file with ids, or one file for each object, by id
 
 
@@ -94,7 +94,7 @@ class Clip:
 
     @property
     def requested_frames(self) -> list[int]:
-        """The indices of the frames whose masks are required. For a video file, the header states the number of frames."""
+        """The indices of the frames whose masks are required. For a video file, the number of frames is approximate."""
         return [t for t in range(len(self)) if self.requested is None or self.frame_name(t) in self.requested]
 
     @property
@@ -126,7 +126,10 @@ class Clip:
 
     @property
     def values(self) -> dict[int, frozenset[int]]:
-        """The set of values in each annotation, by frame index, with 255 unchanged. Unreadable annotations are skipped."""
+        """The set of values in each annotation, by frame index. The value 255 is not replaced.
+
+        Unreadable annotations are skipped.
+        """
         return {t: held for t, held in self._held.items() if not isinstance(held, str)}
 
     @property
@@ -144,11 +147,11 @@ class Clip:
         return _one_file(self.annotations[index])
 
     def read_annotation(self, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids, with 255 unchanged. Raises DataError if the file cannot be read."""
+        """Reads the mask file of a frame as ids, without replacing 255. Raises DataError if the file cannot be read."""
         return self._read(self.annotation(index))
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask file of a frame as ids, with 255 unchanged, at the size of the frame.
+        """Reads the mask file of a frame as ids at the size of the frame, without replacing 255.
 
         Raises DataError if the file cannot be read or the mask does not fit the frame.
         """
@@ -157,7 +160,7 @@ class Clip:
     def read_given(self, height: int, width: int) -> dict[int, Given]:
         """Reads the masks of the objects that start in each frame, by frame index.
 
-        Pixels outside the starting objects are 0 ("no label"). Frame 0 always has an entry. Raises DataError for a
+        Pixels outside the objects that start in a frame are 0 ("no label"). Frame 0 always has an entry. Raises DataError for a
         mask that cannot be read or has the wrong size.
         """
         given: dict[int, Given] = {0: np.zeros((height, width), np.uint8)}
@@ -272,7 +275,7 @@ def open_film(
     if masks.keys() - {0} and (beyond := {t: path for t, path in masks.items() if t >= (count := len(frames))}):
         if 0 not in masks and [*beyond] == [count]:
             raise DataError(
-                f"{beyond[count]}: the video has {count} frames, numbered from 0. "
+                f"{beyond[count]} does not match a frame. The video has {count} frames, numbered from 0. "
                 "If the masks are numbered from 1, rename them so that the first number is 0."
             )
         if notes is not None:
@@ -333,4 +336,4 @@ def _add_numbered(found: dict[int, Path], folder: Path, notes: Notes) -> None:
         if path.suffix.lower() != ".png" or not path.stem.isdecimal():
             notes.add("some files are skipped", "files not named like 00000.png", str(path))
         elif (other := found.setdefault(int(path.stem), path)) != path:
-            raise DataError(f"{path}: {other} is a mask of the same frame. Keep only one mask of each frame.")
+            raise DataError(f"{path} and {other} are masks of the same frame. Keep only one mask of each frame.")

@@ -38,7 +38,7 @@ class MaskFiles(abc.ABC):
 
     @abc.abstractmethod
     def write(self, folder: Path, sequence: str, frame: str, mask: Mask, ids: Integer[np.ndarray, " o1"]) -> None:
-        """Writes the masks of a frame. `ids` contains the id of each channel, starting with the background (0).
+        """Writes the masks of a frame. `ids` contains 0 for the background, then the id of each object.
 
         Raises DataError if a file cannot be written.
         """

@@ -1,4 +1,4 @@
-"""Output files of a run. The files of a clip are moved to the output folder when the clip is complete."""
+"""Writes the output files of a run. The files of a clip are moved to the output folder when the clip is complete."""
 
 import contextlib
 import hashlib
@@ -90,7 +90,7 @@ class Outputs:
         return {"run": self.run.digest, "inputs": digest.hexdigest(), "kinds": wanted | movie | exports}
 
     def are_there(self, clip: Clip, made_from: dict[str, Any]) -> bool:
-        """Returns whether an earlier run wrote all files from the same inputs and the files are unchanged."""
+        """Returns whether all files exist unchanged, and were written from the same inputs by an earlier run."""
         record = self.run.clip(clip.name)
         kinds = _kinds(record)
         return made_from["kinds"].items() <= kinds.items() and record.is_whole(made_from | {"kinds": kinds})

@@ -119,7 +119,10 @@ class BenchmarkPlan(Plan):
         return [folder / self.clip.name / f"{self.clip.frame_name(index)}.png"]
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged. Raises DataError for a wrong size, because the official evaluators also reject wrong sizes."""
+        """Reads the annotation of a frame without changing its values.
+
+        Raises DataError for a wrong size, because the official evaluators also reject wrong sizes.
+        """
         path = self.clip.annotation(index)
         ids = read_ids(path, values="ids", most=MOST)
         if ids.shape != (height, width):
@@ -130,7 +133,7 @@ class BenchmarkPlan(Plan):
         return ids
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids unchanged."""
+        """Reads the mask of a frame without changing its values."""
         return read_ids(self.files(folder, index)[0], values="ids", most=MOST)
 
 
@@ -141,11 +144,11 @@ class DavisPlan(_PlanOfIds):
     objects: int
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids, with 255 unchanged. `score_frames` interprets 255."""
+        """Reads the annotation of a frame. The value 255 is not replaced, because `score_frames` interprets this value."""
         return self.clip.read_truth(index, height, width)
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids, with 255 unchanged."""
+        """Reads the mask of a frame. The value 255 is not replaced."""
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, self.objects)
         if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:
@@ -173,7 +176,7 @@ class AnnotatedPlan(_PlanOfIds):
     binary: bool = False
 
     def read_truth(self, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids for scoring. 255 is an object only if the annotations contain no other id."""
+        """Reads the annotation of a frame. The value 255 is an object only if the annotations contain no other id."""
         ids = self.clip.read_truth(index, height, width)
         if self.binary:
             return (ids > 0).astype(np.uint8)
@@ -181,7 +184,7 @@ class AnnotatedPlan(_PlanOfIds):
         return (ids > 0).astype(np.uint8) if self.single_object else ids
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads ids for scoring."""
+        """Reads the mask of a frame. If only object 1 is scored, 255 is treated as object 1 in masks without other ids."""
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, len(self.first) + len(self.others))
         one = self.single_object or (set(self.first) == {1} and set(np.unique(pred).tolist()) <= {0, VOID})

@@ -93,10 +93,10 @@ def predict(
       segmenters: segmenters from `make_segmenters`. The i-th segmenter uses the i-th device of this process.
       clips: the clips, with unique names.
       outputs: the outputs to write. The output folder must be locked (see `RunFolder.locked`).
-      augmentation: the views to segment. None means the unchanged frames only.
+      augmentation: the scaled and mirrored views to segment. By default, only the unchanged frames are segmented.
 
     Returns:
-      The cost of this process, and a one-line error for each failed clip, by name.
+      The cost of this process, and a dict from the name of each failed clip to a one-line error.
     """
     augmentation = augmentation or Augmentation()
     own = clips[jax.process_index() :: jax.process_count()]

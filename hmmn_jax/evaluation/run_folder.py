@@ -105,7 +105,7 @@ class RunFolder:
         return [*(Record.load(self.folder, path) for path in clips), self.scores, self.submission]
 
     def own_files(self, all_of_it: bool) -> list[AnyPath]:
-        """Returns the files that a run deletes first: the scores, the report and the archive.
+        """Returns the recorded files that a new run deletes: the scores, the report and the archive.
 
         If `all_of_it` is set, returns all recorded files.
         """

@@ -107,14 +107,16 @@ def write_scores(
     unscored: Mapping[str, str] | None = None,
     figures: Figures | None = None,
 ) -> None:
-    """Writes all scores with full precision to `summary.json`, `per_sequence.csv` and `per_frame.csv`, each atomically.
+    """Writes all scores with full precision to `summary.json`, `per_sequence.csv` and `per_frame.csv`.
+
+    Each file is written atomically.
 
     Args:
         folder: the folder to write to.
         scores: scores of the videos.
         about: a description of the scored masks, for `summary.json`.
         unscored: the reason why a video has no scores, by video name, for `summary.json`.
-        figures: the metrics of the benchmark; None: the metrics of DAVIS.
+        figures: the metrics of the benchmark. With None, the metrics of DAVIS are used.
 
     Raises:
         DataError: a file cannot be written.
@@ -157,7 +159,7 @@ def write_scores(
 
 
 def _score(folder: Path, plan: Plan) -> SequenceScores | str:
-    """Returns the scores of one video, or a one-line reason why it cannot be scored."""
+    """Returns the scores of one video, or a one-line reason why the video cannot be scored."""
     try:
         return plan.score_folder(folder)
     except DataError as error:
@@ -170,7 +172,7 @@ def _pool(processes: int) -> AbstractContextManager[Executor | None]:
         return nullcontext()
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([__name__])  # the fork server imports shared modules once
+    context.set_forkserver_preload([__name__])  # the fork server imports this module once
     return ProcessPoolExecutor(processes, mp_context=context)
 
 

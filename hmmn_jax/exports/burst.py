@@ -123,7 +123,9 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: the file cannot be read: {reason(error)}. Copy the file again.") from error
     if not isinstance(content, dict) or not isinstance(content.get("sequences"), list):
-        raise DataError(f'{path}: this is not a BURST file, expected {{"sequences": [...], "categories": [...], "split": ...}}')
+        raise DataError(
+            f'{path}: the file is not a BURST file, expected {{"sequences": [...], "categories": [...], "split": ...}}'
+        )
     return content
 
 
@@ -145,5 +147,5 @@ def _sequence(entry: Any, path: Path) -> BurstSequence:
             f"{path}: {name} has masks of {len(encoded)} frames, expected masks of {len(sequence.annotated)} annotated frames"
         )
     if missing := [frame for frame in sequence.annotated if frame not in sequence.frames]:
-        raise DataError(f"{path}: {name} has the annotated frame {missing[0]}, which is not among its images")
+        raise DataError(f"{path}: {name} has no image of the annotated frame {missing[0]}")
     return sequence

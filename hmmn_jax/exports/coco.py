@@ -13,7 +13,7 @@ from hmmn_jax.version import __version__
 
 
 class _Json(Exporter):
-    """Writes one JSON file. Each object has its own category with the same id."""
+    """Writes one JSON file. Each object has its own category, and the id of the category is the id of the object."""
 
     suffix = ".json"
 

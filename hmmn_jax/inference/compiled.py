@@ -32,7 +32,7 @@ class Room(NamedTuple):
 
     Attributes:
         capacity: number of slots in the bank.
-        drop: whether the bank drops a frame before the new frame is written: the oldest frame other than the first frame.
+        drop: whether the oldest frame other than the first is dropped from the bank before the new frame is written.
         turns: number of loop iterations in `kernel_guided_read`; None: as many as needed.
     """
 
@@ -128,11 +128,14 @@ def encode_query(config: HMMNConfig, variables: dict[str, Any], frame: jax.Array
 def memorize(
     config: HMMNConfig, variables: dict[str, Any], stem: jax.Array, mask: jax.Array, others: jax.Array, donate: bool
 ) -> Memory:
-    """Encodes a frame into memory for a subset of the objects. If `donate` is set, the result replaces `stem` in memory."""
+    """Encodes a frame into memory for a subset of the objects.
+
+    If `donate` is set, the output of the first layer replaces `stem` in device memory.
+    """
     with jax.named_scope("memorize"):
         first_layer = memory_first_layer_donating if donate else memory_first_layer
         first = functools.partial(first_layer, config, variables, stem, mask, others)
-        features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep the input in memory
+        features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep first() in memory
         strides = ("s16", "s8", "s4") if config.use_topk_read else ("s16",)
         names = [f"{kind}_{stride}" for stride in strides for kind in ("key", "value")]
         heads = {name: _head(config, variables, "memory_encoder", name, features) for name in names}
@@ -268,7 +271,7 @@ def memories(
 def remember(
     room: Room, bank: banks.MemoryBank | None, memory: Memory, slot: int | jax.Array, donate: bool
 ) -> banks.MemoryBank:
-    """Writes `memory` to `slot` of the bank as the previous frame. If `bank` is None, makes a new bank."""
+    """Writes `memory`, which contains the previous frame, to `slot` of the bank. If `bank` is None, makes a new bank."""
     if bank is None:
         return open_bank(memory, room.capacity)
     if room.drop:

@@ -35,8 +35,8 @@ class Segmenter:
     tensors on the host.
 
     Objects are processed in batches whose sizes are powers of two (for example, 4 + 1 for 5 objects). Without `fused`, programs
-    are compiled once for each combination of frame size and batch size. The memory read is compiled again when the memory bank
-    doubles in size.
+    are compiled once for each combination of frame size and batch size. The program that reads the memory is compiled again
+    when the memory bank doubles in size.
     """
 
     def __init__(
@@ -303,7 +303,8 @@ class Segmenter:
                 donate and state.ids.ndim == 1 and isinstance(state.probs, jax.Array)
             ):  # not for several videos, because the last result refers to the same array
                 state.probs.delete()  # with many objects, this array is large, and later frames need only the banks
-            donate_query = query is None and state.probs.shape[1] == 2  # one object; a caller may reuse its own query
+            # A single object needs the query only once. A query that the caller passed may be needed again.
+            donate_query = query is None and state.probs.shape[1] == 2
             query = compiled.encode_query(config, variables, frame) if query is None else query
             p = []
             for i, (room, slot) in enumerate(zip(rooms, slots, strict=True)):

@@ -20,7 +20,7 @@ _LONGEST_NAME = 240
 _WAYS_OUT = {
     errno.ENOSPC: "Free some space, or write to another disk",
     errno.EDQUOT: "Free some space, or write to another disk",
-    errno.EISDIR: "Choose the name of a file",
+    errno.EISDIR: "Choose a path that is not a folder",
     errno.ENAMETOOLONG: "Choose a shorter name",
 }
 
@@ -56,7 +56,7 @@ def user_path(text: str | os.PathLike, *, buckets: bool = False) -> AnyPath:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise DataError(f"{text}: cannot be expanded ({reason(error)}). Pass the full path") from error
+        raise DataError(f"{text}: the path cannot be expanded ({reason(error)}). Pass the full path") from error
 
 
 def local_path(text: str | os.PathLike) -> Path:
@@ -66,7 +66,7 @@ def local_path(text: str | os.PathLike) -> Path:
     """
     path = as_path(text)
     if is_bucket(path):
-        raise DataError(f"{path}: is in a bucket, but must be a local path. Pass a local path, for example in a mounted bucket")
+        raise DataError(f"{path}: the path is in a bucket. Pass a local path, for example in a mounted bucket")
     return path
 
 
@@ -189,7 +189,7 @@ def writing_errors(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         way_out = _WAYS_OUT.get(error.errno or 0, "Choose a writable location")
-        raise DataError(f"{path}: cannot be written: {reason(error)}. {way_out}") from error
+        raise DataError(f"{path} cannot be written: {reason(error)}. {way_out}") from error
 
 
 def check_name(name: str, source: str | os.PathLike) -> str:

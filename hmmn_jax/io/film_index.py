@@ -99,7 +99,7 @@ class FilmIndex:
             if self._seek(key_frame):
                 yield _PATIENCE
         self._reopen()
-        yield math.inf  # a search from the start ignores timestamps
+        yield math.inf  # later timestamps do not stop a search from the start of the file
 
     def _search(self, wanted: _Record, patience: int | float) -> UInt8[np.ndarray, "h w 3"] | None:
         late = 0

@@ -223,7 +223,7 @@ def _require_ours(path: AnyPath) -> dict[str, Any] | None:
     """Reads the owner file, if it exists. Raises DataError for a file that this program did not write."""
     found = read_owner(path)
     if found is None and lies_there(path) and (not path.is_file() or path.read_bytes().strip(b"\0 \n")):
-        raise DataError(f"{path}: was not written by this program. Move it elsewhere, or choose another folder")
+        raise DataError(f"{path} was not written by this program. Move it elsewhere, or choose another folder")
     return found
 
 
@@ -242,7 +242,10 @@ def _may_live(owner: dict[str, Any], path: AnyPath, locks: bool) -> bool:
 
 
 def _age(owner: dict[str, Any], path: AnyPath) -> float:
-    """Seconds since the last heartbeat, measured by the file system's clock or, in a bucket, by the two machines' clocks."""
+    """Seconds since the last heartbeat.
+
+    The time is measured by the clock of the file system. In a bucket, the clocks of the owner and of this process are compared.
+    """
     if is_bucket(path):
         return time.time() - owner["time"]
     probe = part_path(path)
@@ -289,7 +292,7 @@ def _locked(lock: Path) -> tuple[IO[bytes], bool] | None:
 def _fresh(lock: Path) -> Path:
     """Replaces a lock file that another process has locked. Raises DataError for a file that is not a lock file."""
     if lock.stat().st_size:
-        raise DataError(f"{lock}: was not written by this program. Move it elsewhere, or choose another folder")
+        raise DataError(f"{lock} was not written by this program. Move it elsewhere, or choose another folder")
     new = part_path(lock)
     new.touch()
     os.replace(new, lock)

@@ -57,7 +57,7 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError on failure, or if the size differs from the first frame that was read."""
+        """Reads a frame. Raises DataError on failure, or if its size differs from that of the first frame that was read."""
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)
@@ -89,7 +89,7 @@ class ImageVideo(Video):
             low, high = self._ranges[2]
             path, page = self._sources[0]
             place = path.parent if page is None else path
-            notes.add("16-bit frames are scaled by the range of values in use", "videos", f"{place}: {low} to {high}")
+            notes.add("16-bit frames are scaled by the range of values in the video", "videos", f"{place}: {low} to {high}")
         return facts
 
     @functools.cached_property

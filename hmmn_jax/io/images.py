@@ -38,14 +38,14 @@ def read_image(path: str | os.PathLike) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = False) -> UInt8[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, where 0 is the background. Calls `read_ids`, then `settle_ids`."""
+    """Reads a PNG as object ids, where 0 is the background. `settle_ids` replaces the value 255."""
     return settle_ids(read_ids(path, values, check_levels))
 
 
 def read_ids(
     path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, where 0 is the background. Does not replace the value 255. See `decode_mask` for arguments."""
+    """Reads a PNG as object ids, where 0 is the background. The value 255 is not replaced. See `decode_mask` for arguments."""
     with reading_errors(path):
         return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
@@ -65,7 +65,7 @@ def decode_mask(
         soft: whether to return grey levels from 0 to 255 instead of ids, for any colours and any bit depth.
         values: how to interpret the file. With "", the default rules apply. With "ids", an indexed file is never treated as a
             colour file. With "threshold", levels of 128 and above are object 1 in files that use only greys.
-        check_levels: whether to reject a file that looks like grey levels instead of ids, if `values` is "".
+        check_levels: whether to reject a file that seems to contain grey levels instead of ids, if `values` is "".
         most: the largest allowed id.
 
     Returns:
@@ -74,8 +74,8 @@ def decode_mask(
     Raises:
         ConfigError: `values` is unknown.
         DataError: the file is not a PNG, has transparent pixels, or contains a colour or value that is not an id. With
-            `check_levels`, a file that looks like grey levels is an error. If `values` is "threshold", a colour file that is
-            not indexed is an error.
+            `check_levels`, a file that seems to contain grey levels is an error. If `values` is "threshold", a colour file
+            that is not indexed is an error.
     """
     if values not in ("", *MASK_VALUES):
         raise ConfigError(f"mask_values is {values!r}, expected {' or '.join(MASK_VALUES)}, or ''")
@@ -85,7 +85,9 @@ def decode_mask(
         pixels = np.asarray(image)
         if image.mode in ("LA", "RGBA"):
             if (pixels[..., -1] != 255).any():
-                raise DataError(f"{source}: the mask has transparent pixels. Save it as an indexed PNG without transparency")
+                raise DataError(
+                    f"{source}: the mask has transparent pixels. Save the mask as an indexed PNG without transparency"
+                )
             pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
         if soft:
             wide = image.mode.startswith("I")

@@ -8,9 +8,10 @@ from jaxtyping import Bool, Int, UInt8
 
 _SHORT = 3  # maximum length, in pixels, of a run that can be a step of an edge; longer runs are plateaus
 _DOT = 1  # an extreme value with at most this many pixels does not form plateaus
-_PIECES = 3  # minimum number of connected components of a scattered value
-_SMALL_PIECE = 16  # a scattered value has fewer pixels per connected component; its steps may have several pixels
-_TINY_PIECE = 8  # a scattered value with fewer pixels per connected component is noise
+_PIECES = 3  # a scattered value has at least this many connected components
+# A scattered value has fewer than `_SMALL_PIECE` pixels per connected component. Its steps may be up to `_SHORT` pixels long.
+_SMALL_PIECE = 16
+_TINY_PIECE = 8  # a value with fewer pixels per connected component, and at least `_PIECES` components, is noise
 
 
 def looks_like_levels(values: UInt8[np.ndarray, "h w"]) -> bool:

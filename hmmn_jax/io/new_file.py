@@ -63,7 +63,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(path: AnyPath, folder: AnyPath) -> None:
-    """Moves `path` into `folder`. If `folder` already contains this name, a number is added to the name.
+    """Moves `path` into `folder`. If `folder` already contains an entry with the same name, a number is added.
 
     Creates `folder` if it does not exist. In a bucket, all objects are copied before the originals are removed. Clients
     of buckets can raise any exception.
@@ -89,7 +89,10 @@ def publish_new(temporary: Path, path: Path) -> None:
 
 
 def free_path(path: AnyPath) -> AnyPath:
-    """Returns `path`, or if it exists, the first path that does not exist with -1, -2, ... inserted before the suffix."""
+    """Returns `path` if it does not exist.
+
+    Otherwise, inserts -1, -2, ... before the suffix of `path`, and returns the first path that does not exist.
+    """
     found, number = path, 0
     while lies_there(found):
         number += 1

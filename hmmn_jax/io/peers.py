@@ -21,7 +21,7 @@ from hmmn_jax.io.key_value import client as _client
 from hmmn_jax.io.key_value import count as _count
 from hmmn_jax.io.key_value import index as _index
 
-LOST, NOT_MET = 4, 5  # exit codes if another process failed or was lost, and if not all processes connected
+LOST, NOT_MET = 4, 5  # exit codes: another process failed or was lost; not all processes connected
 POLL_SECONDS = 20  # timeout of a single request for a key that may be set at any time
 AFTER_HEARD_SECONDS = 0.3  # time for other processes to end; JAX aborts processes that are still running when the service ends
 GRACE_SECONDS = 1.0  # time for this process to encounter the same error as another process
@@ -198,13 +198,13 @@ class Watch:
 
 
 def when_met(act: Callable[[], None]) -> None:
-    """Sets the function that `met` calls."""
+    """Sets the function to call when all processes are connected."""
     global _when_met
     _when_met = act
 
 
 def met() -> None:
-    """Calls the function set by `when_met`.
+    """Reports that all processes are connected, and calls the function that was set with `when_met`.
 
     Call this function after `jax.distributed.initialize` has connected all processes.
     """

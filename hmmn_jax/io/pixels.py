@@ -94,7 +94,7 @@ def require_known_white(image: ImageFile, path: str | os.PathLike) -> None:
 
 def orientation(image: Image.Image, path: str | os.PathLike) -> int:
     """Reads the EXIF orientation of an open image, from 1 to 8, without decoding the image."""
-    # Pillow would decode a PNG to search for EXIF data after the pixels.
+    # For a PNG, Pillow would decode all pixels, because EXIF data may follow the pixels.
     lazy = image.format == "PNG" and not _has_late_exif(path)
     found = (Image.Image.getexif(image) if lazy else image.getexif()).get(ORIENTATION, 1)
     return found if found in range(1, 9) else 1
@@ -128,7 +128,7 @@ def reading_errors(path: str | os.PathLike) -> Iterator[None]:
         found = "the file is empty" if is_empty else "the file is not an image in a known format"
         raise DataError(f"{path}: {found}, expected a JPEG or PNG") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise DataError(f"{path}: cannot be read: {reason(error)}. Check the path") from error
+        raise DataError(f"{path}: the file cannot be read: {reason(error)}. Check the path") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: the image has too many pixels ({reason(error)}). Pass a smaller image") from error
     except Exception as error:  # each decoder raises its own exception types

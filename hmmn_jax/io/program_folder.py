@@ -1,4 +1,4 @@
-"""The folder for compiled programs inside the user's cache folder."""
+"""Creates and cleans the folder for compiled programs inside the user's cache folder."""
 
 import hashlib
 import importlib.metadata
@@ -61,9 +61,9 @@ def _unsafe(folder: Path) -> str:
         return ""
     found = folder.stat()
     if found.st_uid != os.getuid():
-        return f"belongs to user {found.st_uid}, not to user {os.getuid()}"
+        return f"the folder belongs to user {found.st_uid}, not to user {os.getuid()}"
     if found.st_mode & 0o022:
-        return f"other users can write to it (mode {found.st_mode & 0o777:o}). Run chmod go-w to change the mode"
+        return f"other users can write to the folder (mode {found.st_mode & 0o777:o}). Run chmod go-w to change the mode"
     return ""
 
 

@@ -61,7 +61,7 @@ class Record:
             return cls(root, path, files, found["about"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"{type(error).__name__}: {reason(error)}"
-            raise DataError(f"{path}: is not a record of this program ({found}). Choose another output folder") from error
+            raise DataError(f"{path} is not a record of this program ({found}). Choose another output folder") from error
 
     def owns(self, name: str) -> bool:
         """Whether the file `name` exists and its content matches this record."""
@@ -127,7 +127,7 @@ class Record:
         self._save(self.about)
 
     def publish(self, staged: Path, about: Mapping[str, Any], keep: bool = False) -> None:
-        """Moves every file under `staged` to the same relative path under `root`, and records the file.
+        """Moves every file under `staged` to the same relative path under `root`, and adds the file to the record.
 
         Args:
             staged: the folder with the files.
@@ -203,9 +203,9 @@ class Record:
 def require_free(record: Record, names: Iterable[str]) -> None:
     """Raises DataError if one of the given files exists and does not match the record."""
     if foreign := record.foreign(names):
-        more = f" (and {len(foreign) - 1} more files)" if len(foreign) > 1 else ""
+        more = f" (this also applies to {len(foreign) - 1} more files)" if len(foreign) > 1 else ""
         raise DataError(
-            f"{foreign[0]}: was not written by this program, or was changed later{more}. Move it elsewhere, or choose another "
+            f"{foreign[0]} was not written by this program, or was changed later{more}. Move it elsewhere, or choose another "
             "output folder"
         )
 
@@ -246,7 +246,7 @@ def replace_own(path: Path) -> Iterator[Path]:
         DataError: `path` is a folder or a file that this program did not write, or writing fails.
     """
     if (path := path.absolute()).name in ("", ".."):
-        raise DataError(f"{path}: is a folder. Pass the name of a file")
+        raise DataError(f"{path} is a folder. Pass the name of a file")
     record = Record.load(path.parent, path.with_name(f".{path.name}.record.json"))
     require_free(record, [path.name])
     with writing_errors(path):

@@ -39,7 +39,7 @@ def require_shared(folder: AnyPath, guard: Guard | None, flag: str) -> None:
 
 
 def _sees(folder: AnyPath, owner: str, wait: float) -> bool:
-    """Waits up to `wait` seconds for the id `owner` in the owner file of the folder. Returns whether it was read."""
+    """Waits up to `wait` seconds for the id `owner` in the owner file of the folder. Returns whether the id was found."""
     deadline = time.monotonic() + wait
     while True:
         found = read_owner(owner_path(folder / RUN_LOCK))

@@ -79,7 +79,7 @@ def require_no_masks(frames: list[tuple[Path, str, str]], notes: Notes | None = 
         found += [path] if suspicious else []
     if found:
         way_out = "Move masks to another folder. If this file is a frame, save it as a colour image"
-        raise DataError(f"{found[0]}: looks like a mask among the frames ({len(found)} of {len(frames)} files). {way_out}")
+        raise DataError(f"{found[0]} looks like a mask among the frames ({len(found)} of {len(frames)} files). {way_out}")
 
 
 def _usual(values: list[str]) -> str | None:

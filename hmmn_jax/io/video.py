@@ -78,7 +78,7 @@ class ArrayVideo(Video):
     """A video whose frames are in memory. The frames are not copied."""
 
     def __init__(self, frames: np.ndarray | Sequence, name: str = "array", fps: float | int = 0.0):
-        """Creates a video from `uint8 [t,h,w,3]`, or from a list of `uint8 [h,w,3]`, with at least one frame.
+        """Creates a video from an array `uint8 [t,h,w,3]`, or from a list of arrays `uint8 [h,w,3]`, with at least one frame.
 
         Raises:
             ValueError: there is no frame, or a frame is not `uint8 [h,w,3]` or differs in size from the first frame.
@@ -92,7 +92,8 @@ class ArrayVideo(Video):
             if shape != np.shape(frames[0]):
                 first = np.shape(frames[0])
                 raise ValueError(
-                    f"{name}: frame {index} is {list(shape)}, but frame 0 is {list(first)}. All frames must have the same size"
+                    f"{name}: frame {index} has the shape {list(shape)}, but frame 0 has the shape {list(first)}. "
+                    "All frames must have the same size"
                 )
         self._frames = frames
         self.name, self.fps = name, fps

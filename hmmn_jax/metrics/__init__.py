@@ -1,1 +1,1 @@
-"""Metrics for masks in memory."""
+"""Metrics of masks that are given as arrays."""

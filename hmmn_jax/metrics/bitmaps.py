@@ -33,7 +33,7 @@ def pack_objects(ids: Integer[np.ndarray, "n h w"], objects: int) -> Iterator[UI
         plane = padded & (1 << digit)
         planes.append(_pack(plane if ids.dtype == np.uint8 else plane != 0))
     for k in range(1, objects + 1):
-        mask = planes[k.bit_length() - 1].copy()  # the highest digit of k is 1; its plane is 0 in the padding
+        mask = planes[k.bit_length() - 1].copy()  # the highest digit of k is 1, and its bit plane is 0 in the padding
         for digit, plane in enumerate(planes):
             mask &= plane if k >> digit & 1 else ~plane
         yield mask
@@ -121,7 +121,7 @@ def _disk(radius: float | int) -> tuple[tuple[int, int, int], ...]:
 def _widen(
     runs: UInt64[np.ndarray, " m"], reach: tuple[int, int], target: tuple[int, int], word: int
 ) -> tuple[UInt64[np.ndarray, " m"], tuple[int, int]]:
-    """Extends each run from `reach` to `target`. Both are numbers of columns to the left and right of the original pixel.
+    """Extends each run from `reach` to `target`, which are numbers of columns to the left and right of the original pixel.
 
     The next word to the right is at offset `word`. Returns the extended runs and the new `reach`.
     """

@@ -59,7 +59,7 @@ class SequenceScores:
         object.__setattr__(self, "indices", self.indices or tuple(range(1, len(self.frame_names) + 1)))
 
     def of_object(self: Scores, object_id: int) -> Scores:
-        """Returns the scores of one object, on the frames where it is scored."""
+        """Returns the scores of one object, on the frames where the object is scored."""
         row = self.ids.index(object_id)
         scored = np.flatnonzero(~np.isnan(self.j[row]))
         names, indices = tuple(self.frame_names[t] for t in scored), tuple(self.indices[t] for t in scored)

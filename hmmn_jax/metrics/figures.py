@@ -1,4 +1,4 @@
-"""The metrics that a benchmark computes from scores, by name."""
+"""Defines `Figures`, the metrics that a benchmark computes from scores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 FiguresOf = Callable[
     [Sequence[Any]], dict[str, float]
-]  # maps the scores of several videos to metrics; a metric is NaN if there is nothing to average
+]  # maps the scores of several videos to metrics by name; a metric is NaN if there are no values to average
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""J (region similarity) and F (boundary accuracy) of the masks of one frame, as defined by the official DAVIS toolkit.
+"""Computes J (region similarity) and F (boundary accuracy) of the masks of one frame, as in the official DAVIS toolkit.
 
 J is the intersection over union. F is the harmonic mean of the precision and recall of boundary pixels. A boundary pixel is a
 match if its distance from the other boundary is at most 0.8 % of the image diagonal, rounded up to whole pixels (Perazzi et

@@ -1,4 +1,4 @@
-"""LVOS metrics: J, F and the variability V for seen and unseen classes. Each object has its own range of frames."""
+"""Computes LVOS metrics: J, F and the variability V for seen and unseen classes. Each object has its own range of frames."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -124,8 +124,9 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
     """Returns seven means for each object.
 
     The first three columns are J, the adaptive F and F. The other columns are J and the adaptive F over disappearances, then
-    over reappearances. The values are in [0, 1]. If an object never disappears or never reappears, the corresponding means are
-    NaN. For a video without scored frames, J and both kinds of F are 0.
+    over reappearances. The values are in [0, 1]. If an object never disappears, its means over disappearances are NaN. If an
+    object never reappears, its means over reappearances are NaN. For a video without scored frames, J and both kinds of F
+    are 0.
     """
     figures = []
     for j, f, adaptive_f, empty in zip(scores.j, scores.f, scores.adaptive_f, scores.empty, strict=True):
@@ -138,7 +139,8 @@ def object_figures(scores: Mose2Scores) -> Float64[np.ndarray, "o 7"]:
 def total(scores: Iterable[Mose2Scores]) -> dict[str, float]:
     """Returns the metrics of the benchmark, in percent, averaged over all objects.
 
-    Objects that never disappear or never reappear are excluded from the corresponding means.
+    Objects that never disappear are excluded from the means over disappearances. Objects that never reappear are excluded from
+    the means over reappearances.
     """
     figures = [object_figures(video) for video in scores]
     j, adaptive_f, f, *parts = (_mean(column[~np.isnan(column)]) for column in np.concatenate(figures).T)

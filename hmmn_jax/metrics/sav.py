@@ -1,4 +1,4 @@
-"""SA-V scores: J and F of objects that may overlap. Each object is scored on its own annotated frames."""
+"""Computes SA-V scores: J and F of objects that may overlap. Each object is scored on its own annotated frames."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -22,7 +22,7 @@ class HMMNConfig:
     Attributes:
         backbone: the backbone, which computes features at strides 4, 8 and 16. The memory encoder and the query encoder have
             separate backbones.
-        normalise_keys: whether to subtract the mean over the frame from the keys and to scale them to a learned length.
+        normalise_keys: whether to subtract the mean over the frame from the keys and to scale the keys to a learned length.
             Normalised keys are for training from scratch and are not in the paper. With normalised keys, similar cells match
             from the first training step, and affinities stay in a suitable range for a softmax.
         key_dim_s16: number of channels of the memory and query keys at stride 16.
@@ -45,7 +45,7 @@ class HMMNConfig:
         k_s4: number of selected coarse cells that each query cell reads at stride 4.
         dtype: compute dtype, "bfloat16", "float32" or "float64". None means the dtype of the variables.
         winograd: whether to compute 3x3 convolutions in float32 with Winograd's algorithm, for inference only. This
-            algorithm is faster on a CPU. The results differ from exact convolutions by up to 1e-4.
+            algorithm is faster on a CPU. The results differ from those of exact convolutions by up to 1e-4.
         remat: whether to recompute each block of the backbones and the decoder in the backward pass instead of storing its
             activations.
 

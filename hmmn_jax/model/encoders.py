@@ -79,7 +79,7 @@ class MemoryEncoder(nn.Module):
         """Computes the first layer of the backbone.
 
         Args:
-            stem: the result of `stem` for the frame.
+            stem: the result of the method `stem` for the frame.
             mask: the probability of each object.
             others: for each object, the probability of all other objects together.
         """

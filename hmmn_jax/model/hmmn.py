@@ -133,7 +133,7 @@ class HMMN(nn.Module):
             count: number of filled slots. None means that all slots are filled.
             valid: whether each object exists. Objects that do not exist are padding and are ignored.
             keep: in training, whether each sample uses its fine memory at strides 8 and 4.
-            use_kernel: whether to use the kernel. None means the value of `use_kernel` in the config.
+            use_kernel: whether the stride-16 read uses the kernel. None means the value of `use_kernel` in the config.
             return_affinity: whether to also return the normalised stride-16 affinity, `[b,o,q,T,n]`.
         """
         query = self.encode_query(frame)

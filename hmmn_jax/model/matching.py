@@ -250,7 +250,7 @@ def to_blocks(x: Float[Array, "*b h w c"], size: int) -> Float[Array, "*b n p c"
 
 
 def from_blocks(blocks: Float[Array, "*b n p c"], height: int, width: int) -> Float[Array, "*b {height} {width} c"]:
-    """Inverts `to_blocks` for a map of `height` x `width` cells."""
+    """Joins blocks, as returned by `to_blocks`, to a map of `height` x `width` cells."""
     *lead, _, p, c = blocks.shape
     size = math.isqrt(p)
     x = blocks.reshape(*lead, height // size, width // size, size, size, c).swapaxes(-4, -3)
@@ -293,10 +293,10 @@ def read_in_chunks(
     chunk_bytes: int,
     read_values: Callable[[str, Array, Array], Array],
 ) -> Float[Array, "b o q p v"]:
-    """Implements `topk_guided_read`. A chunk has at most `chunk_bytes` bytes of candidates, but at least one query cell.
+    """Reads the selected blocks of a fine memory as described in `topk_guided_read`, in chunks of queries.
 
-    `read_values` computes the einsum of weights and values. The backward pass needs about twice as much memory as the forward
-    pass.
+    A chunk has at most `chunk_bytes` bytes of candidates, but at least one query cell. `read_values` computes the einsum of
+    weights and values. The backward pass needs about twice as much memory as the forward pass.
     """
     b, o, q, k = indices.shape
     p, c = keys.shape[3:]

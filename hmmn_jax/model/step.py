@@ -23,7 +23,7 @@ class Match(struct.PyTreeNode):
 
     readout: the values that were read at stride 16.
     indices: the memory cells that were selected for each stride-16 query cell, best first, as flat indices into the first and
-      the previous frame; None without the top-k read.
+      the previous frame; None if `config.use_topk_read` is False.
     present: whether each selected cell exists; False for cells in empty slots.
     affinity: normalised affinity to each memory cell; None unless `return_affinity` is set.
     """

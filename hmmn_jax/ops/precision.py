@@ -47,6 +47,6 @@ def values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax
 
 
 def fast_values_einsum(subscripts: str, weights: jax.Array, values: jax.Array) -> jax.Array:
-    """Implements `values_einsum` for GPUs and TPUs."""
+    """Computes an einsum of softmax weights and values as `values_einsum` does on GPUs and TPUs."""
     wide = at_least_float32(weights, values)
     return jnp.einsum(subscripts, weights.astype(values.dtype), values, preferred_element_type=wide)

@@ -52,7 +52,7 @@ def winograd_conv3x3(
     add: Float[Array, "b h w o"] | None = None,
     relu: bool = False,
 ) -> Float[Array, "b h w o"]:
-    """Computes a 3x3 cross-correlation in float32 with stride 1 and one zero on every side.
+    """Computes a 3x3 cross-correlation in float32 with stride 1 and a padding of one zero on every side.
 
     Each image is processed in bands of tile rows, so little memory is needed in addition to the input and the output. Layers
     with many input channels are processed in groups of channels whose transformed kernels fit into a CPU's cache. An input

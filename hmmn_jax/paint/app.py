@@ -85,7 +85,7 @@ class Calls:
         """Streams the events after the event number in the request, or only new events if the request has no number."""
         known = request.headers.get("last-event-id") or request.query_params.get("after")
         if known is not None and not (known.isascii() and known.isdigit() and len(known) < 18):
-            raise ValueError("the parameter after, or the Last-Event-ID header, must be the number of an event")
+            raise ValueError("the parameter 'after' or the header 'Last-Event-ID' must be the number of an event")
         stream = self._project.log.stream(None if known is None else int(known))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

@@ -1,4 +1,4 @@
-"""The folder of a project.
+"""Reads and writes the folder of a project.
 
 The folder contains the path of the video, the objects, the session, the exports, and a lock. The process that has the project
 open holds the lock.

@@ -43,7 +43,7 @@ def count_frames(video: Video) -> int:
             return len(video)
         seconds = (time.monotonic() - start) * (about / SAMPLE - 1)
         if seconds > PATIENCE:
-            note(f"{video.name}: about {about} frames are decoded once before the page opens, in about {seconds:.0f} s.")
+            note(f"{video.name}: about {about} frames are decoded before the page opens. Decoding takes about {seconds:.0f} s.")
     return len(video)
 
 

@@ -30,11 +30,12 @@ class FramePictures:
 
         Args:
             t: the index of the frame.
-            height: requested height in pixels. The JPEG has the smallest height in `HEIGHTS` that is at least `height`. If all
-                heights in `HEIGHTS` are too small, or if `height` is None, the JPEG has the height of the video.
+            height: requested height in pixels. The JPEG has the smallest height in `HEIGHTS` that is at least `height` and less
+                than the height of the video. If no such height exists, or if `height` is None, the JPEG has the height of the
+                video.
 
         Raises:
-            IndexError: there is no such frame.
+            IndexError: the video has no frame with this index.
             DataError: the frame cannot be read.
         """
         key = t, self._height(height)

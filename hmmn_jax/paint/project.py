@@ -281,7 +281,7 @@ class Project:
             self._save_session()
             if saved is not None and saved != self._saved:
                 self._write(saved)
-        finally:  # publish even if saving failed, because the next edit saves the state in memory
+        finally:  # publish even if saving failed: the change is in memory, and the next edit saves it
             self._saved = saved or self._saved
             self._publish()
             self.log.publish("project", self.describe())

@@ -100,7 +100,7 @@ def open_page(
     with _listen(host, port) as sock, open_project(folder, video, make_segmenter, takeover, size) as project:
         token = new_token()
         worker = Worker(project)
-        # Use a second reader, so that the worker does not have to wait while frames for pages are read.
+        # Use a second reader, so that the worker does not have to wait while frames for the page are read.
         reader = project.session.video.second_reader()
         exports = Exports(project, reader, folder / EXPORTS)
         calls = Calls(project, worker, FramePictures(reader), exports, model)
@@ -128,7 +128,9 @@ def paint(
     Prints the project folder and the address to open. If `browser` is true, the address is also opened in a browser.
     """
     with open_page(folder, video, make_segmenter, model, host, port, takeover, size) as server:
-        print(f"The project is {folder}. All changes are saved immediately. Press Ctrl-C to stop the server.", flush=True)
+        print(
+            f"The project folder is {folder}. All changes are saved immediately. Press Ctrl-C to stop the server.", flush=True
+        )
         print(f"Open {server.url}", flush=True)
         if browser:
             webbrowser.open(server.url_once)
@@ -150,5 +152,5 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             sock.listen()  # early connections wait until the server has started
         except (OSError, OverflowError, UnicodeError) as error:
             way_out = "Choose another --host or --port."
-            raise ConfigError(f"{host}:{port}: the server cannot listen on this address: {reason(error)}. {way_out}") from error
+            raise ConfigError(f"the server cannot listen on {host}:{port}: {reason(error)}. {way_out}") from error
         yield sock

@@ -44,7 +44,7 @@ def decode(
         raise ValueError("the mask is not a gzip file") from error
     if len(raw) not in (pixels + extra, 2 * pixels + extra) or not reader.eof:
         expected = f"{pixels + extra} or {2 * pixels + extra} bytes for {size[1]}x{size[0]} pixels"
-        raise ValueError(f"the mask has at least {len(raw)} bytes or is truncated, expected {expected}")
+        raise ValueError(f"the mask is truncated or has the wrong size ({len(raw)} bytes or more), expected {expected}")
     wide = len(raw) > pixels + extra
     mask = np.frombuffer(raw, "<u2" if wide else np.uint8, pixels).reshape(size)
     if wide:

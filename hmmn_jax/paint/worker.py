@@ -89,7 +89,7 @@ class Worker:
 
         Args:
             start: the first frame.
-            stop: the frame after the last one.
+            stop: the frame after the last frame.
             direction: "forward", "backward" or "both".
 
         Raises:

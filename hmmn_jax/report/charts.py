@@ -1,4 +1,4 @@
-"""Charts of scores as HTML and inline SVG, without scripts. This module escapes names.
+"""Charts of scores as HTML and inline SVG, without scripts. Names are escaped for HTML.
 
 The browser stretches the lines to the width of the page. Text is HTML outside of the SVG, so the browser does not stretch text.
 """

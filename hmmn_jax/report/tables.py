@@ -1,4 +1,4 @@
-"""Tables of the report as HTML. This module escapes special characters in names."""
+"""Formats the tables of the report as HTML. This module escapes special characters in names."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

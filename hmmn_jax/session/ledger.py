@@ -45,8 +45,8 @@ class Ledger:
         Args:
             basis: the anchors of the frame when the pass started.
             t: the frame.
-            predict: computes the new prediction from the current prediction. The argument is None if the current prediction is
-                stale or missing.
+            predict: computes the new prediction from the current prediction. The argument of `predict` is None if the current
+                prediction is stale or missing.
 
         Returns:
             Whether the frame still depends on the anchors in `basis`. A result for other anchors is discarded.

@@ -76,7 +76,7 @@ def _start(segmenter: Segmenter, frame: np.ndarray, picture: Picture, view: View
     probs = with_background(picture.objects())[order]
     if view is not None:
         probs = view.restore(probs, view.height, view.width)
-        probs /= probs.sum(axis=0)  # a small object may have no pixel left after resizing
+        probs /= probs.sum(axis=0)  # if an object vanishes when the mask is resized, its probability is missing here
     return state.replace(probs=jnp.asarray(probs, state.probs.dtype)[None])
 
 

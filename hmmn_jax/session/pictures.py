@@ -1,6 +1,7 @@
 """Reads and writes the masks and probabilities of a saved session.
 
-Each picture is stored in one file. The file name is a digest of the picture's content.
+A picture contains the mask and the probabilities of one frame. Each picture is stored in one file. The file name is a digest of
+the picture's content.
 """
 
 import contextlib
@@ -68,12 +69,12 @@ class PictureFiles:
                 raise ValueError(f"levels is {levels.dtype} {list(levels.shape)}, expected uint8 {[len(ids), *size]}")
             picture = Picture(ids, pool.pack(channel), pool.pack(levels))
             if picture.content != name:
-                raise ValueError("the content of the file does not match its name")
+                raise ValueError("the content of the file does not match the file name")
             self._traces[name] = Trace.of(path)
             return picture
 
     def delete(self, name: str) -> None:
-        """Deletes a picture if the content of its file matches its name."""
+        """Deletes a picture if the content of the file matches the file name."""
         if self._is_left(name) or self._holds(name):
             discard(self._path(name))
         self._traces.pop(name, None)
@@ -93,7 +94,7 @@ class PictureFiles:
         return name in self._traces and self._traces[name] == Trace.of(self._path(name))
 
     def _holds(self, name: str) -> bool:
-        """Whether the file's content matches its name."""
+        """Whether the content of the file matches the file name."""
         pool = ArrayPool()
         with contextlib.suppress(DataError), reading(path := self._path(name)):
             channel, levels = _read_arrays(path)

@@ -15,7 +15,7 @@ SHARE = 0.25  # maximum budget as a fraction of the free memory
 
 
 def default_budget() -> int:
-    """Returns the memory budget for encoded frames in bytes: a quarter of the free memory, at most 1 GiB."""
+    """Returns the memory budget for encoded frames, in bytes: a quarter of the free memory, at most 1 GiB."""
     free = free_bytes()
     return MOST if free is None else min(MOST, int(SHARE * free))
 

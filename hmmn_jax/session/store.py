@@ -1,4 +1,4 @@
-"""A session on disk: `session.json`, later changes in `changes.jsonl`, and one file per picture.
+"""Stores a session on disk: `session.json`, later changes in `changes.jsonl`, and one file per picture.
 
 Pictures are written before the files that refer to them, and deleted when no file refers to them. `session.json` is
 replaced atomically, and a line of `changes.jsonl` is valid only if it ends with a newline. If a process is killed, the folder
@@ -62,7 +62,7 @@ class SessionFolder:
             return from_state(state, lambda name, ids: self._pictures.read(name, ids, pool, size))
 
     def _write(self, timeline: Timeline) -> None:
-        """Replaces `session.json`."""
+        """Writes the pictures of a timeline, and replaces `session.json` and `changes.jsonl`."""
         with writing_errors(self.path):
             is_new = not self._file.is_file() and self.path.is_dir()
             foreign = [path for path in self.path.iterdir() if _is_foreign(path)] if is_new else []
@@ -91,7 +91,7 @@ class SessionFolder:
                 self._pictures.delete(name)
 
     def _read(self) -> tuple[State, tuple[int, int]]:
-        """The state that the two files contain, and the size of the frames. Raises DataError for damaged files."""
+        """The state in `session.json` and `changes.jsonl`, and the size of the frames. Raises DataError for damaged files."""
         with reading(self._file):
             content = self._file.read_bytes()
             found = json.loads(content.decode())

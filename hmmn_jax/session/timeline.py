@@ -46,7 +46,7 @@ class Basis(NamedTuple):
         Raises ValueError if an anchor is missing.
         """
         if self.before is None or self.after is None:
-            raise ValueError(f"there is no annotated frame before or after frame {t}")
+            raise ValueError(f"frame {t} is not between two annotated frames")
         return (t - self.before.frame) / (self.after.frame - self.before.frame)
 
 

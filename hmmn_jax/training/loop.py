@@ -102,7 +102,8 @@ def train_and_evaluate(
         workdir. If ConfigError is raised, nothing has been written.
       DataError: the workdir contains files that no run of this program recorded, or is not writable.
       CheckpointError: the initial checkpoint does not exist, or a checkpoint cannot be written.
-      DivergedError: a metric is not finite, or the mean loss over `log_every` samples exceeds `stop_above`.
+      DivergedError: a metric is not finite, or the mean loss over `config.log_every` samples exceeds
+        `config.stop_above`.
     """
     workdir = absolute(user_path(workdir, buckets=True))
 

@@ -16,7 +16,7 @@ def read_metrics(workdir: AnyPath) -> list[dict[str, Any]]:
 
 
 def read_lines(workdir: AnyPath) -> list[bytes]:
-    """Reads the lines of `metrics.jsonl` without parsing them. A line ends only at a newline, and includes it."""
+    """Reads the lines of `metrics.jsonl` without parsing them. A line ends only at a newline, which is part of the line."""
     path = workdir / METRICS_FILE
     with bucket_errors(path):
         return list(io.BytesIO(path.read_bytes())) if path.exists() else []

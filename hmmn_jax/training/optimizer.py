@@ -43,8 +43,8 @@ def make_optimizer(
         1.
 
     Raises:
-      ConfigError: the name is unknown, a number is negative, or `weight_decay` is set for "adam". When the optimizer
-        state is created, ConfigError is also raised if a part matches no parameter or if all parameters are frozen.
+      ConfigError: `name` is unknown, `clip_norm` or `weight_decay` is negative, or `weight_decay` is set for "adam". When the
+        optimizer state is created, ConfigError is also raised if a part matches no parameter or if all parameters are frozen.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}")

@@ -10,7 +10,7 @@ from hmmn_jax.io.uploads import UploadedFolder
 
 
 class Profile:
-    """Writes a profiler trace of the steps between `start` and `stop` to a folder, local or in a bucket.
+    """Writes a profiler trace of the steps between `start` and `stop` to a local folder or a folder in a bucket.
 
     The context manager ends a running trace on exit.
     """

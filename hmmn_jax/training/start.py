@@ -155,7 +155,7 @@ def _require_same_model(path: str | os.PathLike, found: HMMNConfig, model: HMMNC
         if there.get(name) != here.get(name)
     ]
     message = f"{path} is a checkpoint of a different model: {'; '.join(differences)}"
-    raise CheckpointError(f"{message}. Change config.model to match, or choose another checkpoint.")
+    raise CheckpointError(f"{message}. Change config.model to match the checkpoint, or choose another checkpoint.")
 
 
 def _shape(leaf: Any) -> str:

@@ -48,7 +48,7 @@ def make_train_step(
       learning_rate: the schedule of the optimizer, used only for the metrics.
       seed: seed for the dropout of the fine memories (strides 8 and 4).
       dropout: the probability that the fine memory is not read, for each sample, frame and Refine block.
-      hardest_share: a schedule from `hardest_share_schedule`. None means all pixels.
+      hardest_share: a schedule from `hardest_share_schedule`. None means that the loss includes all pixels.
       micro_batches: number of equal parts into which a device splits its batch. The parts are processed one after the other, so
         memory is needed for only one part at a time.
       ema_decay: decay of the moving average of the parameters, if the state has a moving average.

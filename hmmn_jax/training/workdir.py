@@ -75,7 +75,7 @@ def hold(workdir: AnyPath, begun: bool, takeover: bool = False) -> Iterator[Guar
 
 @contextlib.contextmanager
 def publish(workdir: AnyPath, name: str, record: str) -> Iterator[Path]:
-    """Yields a temporary path to which the caller writes a file, and then renames the file to `WORKDIR/NAME`.
+    """Yields a temporary path for a file. After the caller has written the file, renames the file to `WORKDIR/NAME`.
 
     Args:
       workdir: workdir of the run.

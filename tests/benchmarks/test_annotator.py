@@ -36,7 +36,7 @@ def test_falls_are_named_with_the_frame_that_lost_most():
     assert falls(ROW) == []
     fallen = row_of(([0], [1, 0.8, 0.2, 0.6]), ([0, 2], [1, 0.85, 1, 0.5]))
     assert falls(fallen) == [(1, 3)]
-    assert "pond, worst: J&F falls in round 1, most in frame 3" in tables([fallen])
+    assert "pond, worst: J&F falls in round 1, and falls most in frame 3" in tables([fallen])
 
 
 def test_spearman_of_literal_ranks():

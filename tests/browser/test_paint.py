@@ -38,7 +38,7 @@ def test_videos_of_other_shapes(open_film, shape):
 
 
 def test_undo_restores_the_bytes(open_film):
-    """Undo also works after another frame was shown. The frame has no mask after all strokes are undone."""
+    """Undo also works after another frame was shown. After all strokes are undone, the edited frame has no mask."""
     tab = open_film()
     tab.page.evaluate("app.model.set({ size: 9 })")
     states = []

@@ -132,7 +132,7 @@ def test_no_step_is_the_best_where_none_was_validated(tmp_path, run):
 
 
 def test_a_step_of_what_has_none(saved, run):
-    with pytest.raises(CheckpointError, match=r"OUT: a single checkpoint has no steps. Omit the step"):
+    with pytest.raises(CheckpointError, match=r"OUT is a single checkpoint and has no steps. Omit the step"):
         load_checkpoint(saved, 2)
     with untyped(), pytest.raises(ValueError, match="step is 'last', expected an integer, 'best' or None"):
         load_checkpoint(run, "last")

@@ -1,4 +1,4 @@
-"""Tests writing of checkpoint files."""
+"""Tests functions that write checkpoint files."""
 
 import errno
 import os
@@ -96,7 +96,7 @@ def test_a_file_that_exists_is_not_replaced(tmp_path, monkeypatch, when, links):
         appear()
     else:
         monkeypatch.setattr(safetensors.numpy, "save", appear)
-    with pytest.raises(CheckpointError, match=f"{path}: cannot be written: already exists"):
+    with pytest.raises(CheckpointError, match=f"{path} cannot be written: already exists"):
         write_torch_file(path, {"x": VALUES})
     assert os.listdir(tmp_path) == ["a.safetensors"] and path.read_text() == "mine"
 

@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_network_is_reported_in_a_few_lines():
     count = len(torch_shapes(SMALL)) + 300
     assert (
         lines[0] == f"stcn.pth: {count} tensors do not match the model. The file contains no tensor of the model, "
-        "so it belongs to a different network"
+        "so the file belongs to a different network"
     )
     assert len(lines) == 12 and lines[2] == "  key_encoder.conv0.weight (2, 2) is not in the model"
     assert lines[-1] == f"  ... and {count - 10} more"

@@ -70,7 +70,7 @@ def test_a_picture_needs_a_name(tmp_path, capsys, out):
     run = write_run(tmp_path / "run", [{"step": 1, "loss": 0.5}])
     assert main([run, "--out", out]) == 2
     err = capsys.readouterr().err
-    assert err.endswith(": is a folder. Pass the name of a file\n") and err.count("\n") == 1
+    assert err.endswith(" is a folder. Pass the name of a file\n") and err.count("\n") == 1
 
 
 def test_a_picture_is_replaced_only_if_it_is_one_of_these(tmp_path, capsys):
@@ -78,7 +78,7 @@ def test_a_picture_is_replaced_only_if_it_is_one_of_these(tmp_path, capsys):
     mine.write_text("mine")
     assert main([run, "--out", str(mine)]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"curves: {mine}: was not written by this program") and err.count("\n") == 1
+    assert err.startswith(f"curves: {mine} was not written by this program") and err.count("\n") == 1
     assert mine.read_text() == "mine"
     assert main([run, "--out", str(tmp_path / "out.png")]) == main([run, "--out", str(tmp_path / "out.png")]) == 0
 
@@ -87,7 +87,7 @@ def test_a_run_in_a_bucket(tmp_path, capsys, bucket):
     bucket.pipe(f"gs://b/run/{METRICS_FILE}", b'{"step": 1, "loss": 0.5}\n')
     assert main(["gs://b/run", "--out", str(tmp_path / "out.png")]) == 0 and (tmp_path / "out.png").is_file()
     assert main(["gs://b/run", "--out", "gs://b/out.png"]) == 2
-    assert "gs://b/out.png: is in a bucket" in capsys.readouterr().err
+    assert "gs://b/out.png: the path is in a bucket" in capsys.readouterr().err
 
 
 def test_a_error_in_the_command_line_is_one_line(tmp_path, capsys):

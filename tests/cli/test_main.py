@@ -92,7 +92,7 @@ def test_help_lists_the_benchmarks(capsys, command):
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--size", "big"],
             "argument --size: invalid int value: 'big'",
         ),
-        (["segment", "x.mp4", "--mask", "gs://b/x.png", "--output", "r"], "gs://b/x.png: is in a bucket"),
+        (["segment", "x.mp4", "--mask", "gs://b/x.png", "--output", "r"], "gs://b/x.png: the path is in a bucket"),
         (
             ["segment", "x.mp4", "--mask", "x.png", "--output", "r", "--set", "sice=3"],
             "--set sice=3: 'sice' is not a setting, expected",

@@ -72,7 +72,7 @@ def test_a_folder_that_others_can_write_to_is_rejected(home, capsys, place, mode
     keep_programs(None, alone=True)
     assert jax.config.jax_compilation_cache_dir is None
     said = capsys.readouterr().err
-    assert said.startswith(f"NOTE: {folder}: other users can write to it (mode {mode:o})") and said.count("\n") == 1
+    assert said.startswith(f"NOTE: {folder}: other users can write to the folder (mode {mode:o})") and said.count("\n") == 1
 
 
 def test_a_folder_of_another_user_is_rejected(home, capsys, monkeypatch):
@@ -80,7 +80,7 @@ def test_a_folder_of_another_user_is_rejected(home, capsys, monkeypatch):
     mine = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)
     assert own_folder() is None
-    assert f"{home / 'hmmn-jax'}: belongs to user {mine}, not to user {mine + 1}" in capsys.readouterr().err
+    assert f"{home / 'hmmn-jax'}: the folder belongs to user {mine}, not to user {mine + 1}" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made(home, capsys):

@@ -1,4 +1,4 @@
-"""Runs `build` on small folders."""
+"""Builds data sets from the small folders that tests generate."""
 
 from data.build import build, make_config
 from tests.data import folders

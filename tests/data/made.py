@@ -33,7 +33,7 @@ def indexed_png(ids: np.ndarray) -> bytes:
 
 
 def colour_of(ids: np.ndarray) -> np.ndarray:
-    """Draws a mask as an image, with clearly different colours for the ids."""
+    """Returns an image of a mask, with clearly different colours for the ids."""
     table = np.array([[20, 20, 20], [250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20]], np.uint8)
     return table[ids]
 

@@ -121,7 +121,7 @@ def test_another_seed_gives_other_clips():
 def test_clips_without_objects_are_drawn_again():
     sets = {"a": data.source("mostly_empty", still=False)}
     config = made.small(data.videos(sets, ((0, 0),)))
-    config.min_area = 150  # in many samples, all objects of the clip that is drawn first are too small
+    config.min_area = 150  # in many samples, all objects of the clip that is chosen first are too small
     with pytest.warns(UserWarning, match="mostly_empty: only 2 of 8 videos contain at least 3 annotated frames and an object"):
         batches = list(make_batches(config, batch=40, first_step=0, steps=2))
     for batch in batches:

@@ -127,7 +127,7 @@ def test_twins_are_one_object_pasted_twice():
     assert (np.all(np.equal(first, third), axis=0) & twins).mean() < 0.05
     np.testing.assert_array_equal(found.frames[~same], alone.frames[~same])  # samples without twins are unchanged
     count = (alone.frames[twins, 3:] >= 0).sum(axis=1)
-    assert {1, 2, 3} <= set(count)  # one to three objects would be pasted without twins
+    assert {1, 2, 3} <= set(count)  # without twins, the same samples contain one to three pasted objects
 
 
 def test_longer_clips():
@@ -169,8 +169,8 @@ def test_donors_from_videos_continue_in_their_video():
     assert (units == units[:, :1]).all()  # all frames of a donor are from one video
     steps = np.diff(moving, axis=1)
     begins = moving[:, 0] - tables.unit_frame[units[:, 0] - 1]
-    assert set(steps[begins <= 5].ravel()) == {1, 2}  # forwards if the video is long enough
-    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # backwards after the last frame
+    assert set(steps[begins <= 5].ravel()) == {1, 2}  # the order is forwards if the video is long enough
+    assert set(np.abs(steps).ravel()) <= {0, 1, 2} and (steps < 0).any()  # the order is backwards after the last frame
 
 
 def test_empty_frames_and_videos_count_as_they_should():
@@ -189,7 +189,7 @@ def test_the_curricula_of_the_papers():
 @pytest.mark.parametrize("schedule", [((5, 1.0),), ((0, 1.0), (20, 2.0), (10, 3.0))])
 def test_a_schedule_starts_at_0_and_is_in_order(schedule):
     with pytest.raises(
-        DataError, match=r"schedule \(.*: expected \(\(first sample, value\), ...\) in order, starting at sample 0"
+        DataError, match=r"schedule is \(.*, expected \(\(first sample, value\), ...\) in order, starting at sample 0"
     ):
         plans(video_config(a=data.source("a", still=False, repeat=schedule)), [MadeSource("a")], 0, 1)
 

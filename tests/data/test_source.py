@@ -155,7 +155,7 @@ def test_files_of_others_stay_where_a_build_is_replaced(built, copy, tmp_path):
     problems = copy / "problems-train.txt"
     problems.write_text("annotated by hand")
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    with pytest.raises(DataError, match=r"problems-train\.txt: was not written by this program, or was changed later"):
+    with pytest.raises(DataError, match=r"problems-train\.txt was not written by this program, or was changed later"):
         rebuild(built, tmp_path, overwrite=True)
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
     problems.unlink()

@@ -159,7 +159,7 @@ class TestReadSequence:
 
     def test_a_mask_that_is_a_broken_link(self, davis):
         os.symlink("gone.png", davis / "Annotations/480p/bear/00001.png")
-        with raises(r"00001\.png: is a link to gone\.png, which does not exist"):
+        with raises(r"00001\.png: the path is a link to gone\.png, which does not exist"):
             read_sequence(davis, "bear", "480p")
 
     def test_masks_of_other_names(self, davis):

@@ -60,13 +60,13 @@ class TestListFrames:
         for i in range(4):
             (tmp_path / "seq" / f"{i}.jpg").symlink_to(tmp_path / "store" / f"{i}.jpg")
         with pytest.raises(
-            DataError, match=r"seq/2\.jpg: is a link to .*store/2\.jpg, which does not exist. 2 of 4 files cannot"
+            DataError, match=r"seq/2\.jpg: the path is a link to .*store/2\.jpg, which does not exist. 2 of 4 files cannot"
         ):
             list_frames(tmp_path / "seq")
         touch(tmp_path / "store", "2.jpg", "3.jpg")
         assert len(list_frames(tmp_path / "seq")) == 4
         (tmp_path / "clip").symlink_to("gone")
-        with pytest.raises(DataError, match=r"clip: is a link to gone, which does not exist"):
+        with pytest.raises(DataError, match=r"clip: the path is a link to gone, which does not exist"):
             list_frames(tmp_path / "clip")
 
     def test_only_pictures_of_other_kinds(self, tmp_path):

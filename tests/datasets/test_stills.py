@@ -57,7 +57,7 @@ def test_what_is_left_out_is_named(tmp_path):
     sequences, problems = read_stills(tmp_path)
     assert len(sequences) == 1
     assert sorted(problem.removeprefix(f"{tmp_path}/").split(": ")[0] for problem in problems)[1:] == ["b.jpg", "c.png"]
-    assert any("has the same name as a.jp" in problem for problem in problems)
+    assert any("is skipped, because a.jp" in problem for problem in problems)
 
 
 def test_pictures_of_other_formats_are_noted(tmp_path):
@@ -78,7 +78,7 @@ def test_links(tmp_path):
     _, problems = read_stills(tmp_path / "set")
     assert problems[0] == f"{tmp_path}/set/more is a link to a folder; the link is skipped"
     (tmp_path / "set" / "c.jpg").symlink_to("gone.jpg")
-    with pytest.raises(DataError, match=r"c\.jpg: is a link to gone\.jpg, which does not exist"):
+    with pytest.raises(DataError, match=r"c\.jpg: the path is a link to gone\.jpg, which does not exist"):
         read_stills(tmp_path / "set")
 
 

@@ -2,10 +2,10 @@
 
 python -m tests.evaluation.stub_evaluate FAULT --config configs/evaluate/custom.py --data ROOT --output RUN ...
 
-FAULT is none, step or clip. For step and clip, the segmenter raises an error in the second video of this process, after the
-first segmented frame. For step, the error is a RuntimeError, which ends all processes. For clip, the error is a DataError, and
-only this video fails. The time of the error is written to the file named by the environment variable FAULT_FILE. The
-environment variable SECONDS contains the number of seconds per frame.
+FAULT is `none`, `step` or `clip`. With `step` and `clip`, the segmenter raises an error in the second video of this process,
+after the first segmented frame. The error of `step` is a RuntimeError, which ends all processes. The error of `clip` is a
+DataError, and only this video fails. The time of the error is written to the file named by the environment
+variable FAULT_FILE. The environment variable SECONDS contains the number of seconds per frame.
 """
 
 import functools

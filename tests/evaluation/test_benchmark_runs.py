@@ -221,7 +221,7 @@ def test_categories_of_youtube_vos(tmp_path):
     meta.write_text(json.dumps(content))
     listed.write_text("kite\n")
     done = score()
-    assert done.code == 0 and "not scored: park: meta.json has no category of object 2. Add the category" in done.err
+    assert done.code == 0 and "not scored: park: meta.json contains no category for object 2. Add the category" in done.err
 
 
 def test_burst(roots, tmp_path):

@@ -69,7 +69,7 @@ def test_07_frames_that_are_broken_links(root, dead):
     for t in range(6):
         os.symlink(root / ("gone" if t in dead else "f") / f"{t:05d}.jpg", root / f"links/{t:05d}.jpg")
     done = own(root, frames=root / "links")
-    assert done.code == 2 and f"links/{min(dead):05d}.jpg: is a link to" in done.err and f"{len(dead)} of 6 files" in done.err
+    assert done.code == 2 and f"{min(dead):05d}.jpg: the path is a link" in done.err and f"{len(dead)} of 6 files" in done.err
 
 
 def test_08_files_that_are_no_videos(tmp_path):
@@ -112,7 +112,7 @@ def test_12_frames_of_16_bits(root, scale, add):
     wide = (add + FRAMES.mean(-1) * scale).astype(np.uint16)
     save_frames(root / "wide", wide, "{:05d}.png")
     done = own(root, frames=root / "wide", segmenter=Looking())
-    told = f"scaled by the range of values in use: 1 video ({root / 'wide'}: {wide.min()} to {wide.max()})"
+    told = f"scaled by the range of values in the video: 1 video ({root / 'wide'}: {wide.min()} to {wide.max()})"
     assert done.code == 0 and told in done.err
     expected = (wide.astype(float) - wide.min()) / (int(wide.max()) - int(wide.min())) * 255
     assert np.abs(np.stack(seen)[..., 0] - expected).max() <= 1
@@ -201,7 +201,7 @@ def test_24_later_masks_of_a_video_file(film):
     assert done.code == 0 and set(np.unique(read_ids(film / "late/masks/clip/00004.png"))) == {0, 1, 2}
     save_ids(film / "in/Annotations/clip/00000.png", ONE[0])
     done = run_evaluate(data=film / "in", output=film / "twice")
-    assert done.code == 2 and "is a mask of the same frame. Keep only one" in done.err
+    assert done.code == 2 and "are masks of the same frame. Keep only one" in done.err
 
 
 def test_28_video_files_only(film):

@@ -123,7 +123,7 @@ def test_a_frame_of_another_size_is_named_before_anything_is_segmented(clip, tmp
     Image.new("RGB", (WIDTH + 2, HEIGHT)).save(sequence.frames[2])
     with pytest.raises(DataError, match=r"00005.jpg.*50x32"):
         open_sequence(sequence)
-    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # changed after `open_sequence`
+    assert "00005.jpg" in failure(Parrot(masks), opened, Outputs(tmp_path / "run"))  # the file changed after `open_sequence`
 
 
 def test_a_video_of_one_frame_has_nothing_to_segment(clip, tmp_path):
@@ -221,7 +221,7 @@ def test_what_a_user_put_into_the_folder_stays(clip, tmp_path):
     for path in (ours, ours.with_name("notes.txt")):
         path.write_text("the user's")
     parrot = Parrot(masks)
-    assert f"{ours}: was not written by this program, or was changed later" in failure(parrot, opened, outputs)
+    assert f"{ours} was not written by this program, or was changed later" in failure(parrot, opened, outputs)
     assert parrot.runs == 0 and ours.read_text() == "the user's"
     ours.unlink()
     predict(parrot, [opened], outputs)

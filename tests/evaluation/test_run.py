@@ -148,7 +148,7 @@ class TestOutputs:
         before = contents(tmp_path / "run")
         for overwrite in (False, True):
             done = run_evaluate(data=own, output=tmp_path / "run", overwrite=overwrite)
-            assert done.code == 2 and "submission.zip: was not written by this program" in done.err
+            assert done.code == 2 and "submission.zip was not written by this program" in done.err
             assert contents(tmp_path / "run") == before
 
     def test_a_second_run_is_rejected(self, own, tmp_path):

@@ -97,7 +97,7 @@ def lvos(root):
 
 
 def vost(root):
-    """Writes a video with 10 frames per second. Every second frame is annotated. 255 is background."""
+    """Writes a video with 10 frames per second. Every second frame is annotated. The value 255 is background."""
     masks = boxes(7, {1: "1111111", 3: "1111101"})
     masks[:, -3:] = 255
     annotated = named(masks, 12, 12)

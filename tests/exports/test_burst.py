@@ -106,7 +106,7 @@ def change(path, **fields):
     ("fields", "said"),
     [
         ({"segmentations": [{}]}, "has masks of 1 frames, expected masks of 4 annotated frames"),
-        ({"annotated_image_paths": ["x.jpg"] * 4}, "has the annotated frame x.jpg, which is not among its images"),
+        ({"annotated_image_paths": ["x.jpg"] * 4}, "has no image of the annotated frame x.jpg"),
         ({"width": None}, "contains an invalid BURST sequence"),
         ({"segmentations": [{"a": {"rle": "1"}}, {}, {}, {}]}, "contains an invalid BURST sequence"),
     ],

@@ -28,7 +28,7 @@ print(modules, sum("backend_compile" in event for event in compiled))
 
 
 def test_modules_of_compiled_programs_are_dropped_and_programs_are_not_compiled_again():
-    """Fails if a version of JAX stores the StableHLO modules in other caches; see `_LOWERED`."""
+    """Fails if a version of JAX stores the StableHLO modules in other caches; see `_LOWERED` in `host_memory.py`."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     modules, compilations = map(int, done.stdout.split())
     assert modules <= 1 and compilations == 0

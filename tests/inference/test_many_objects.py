@@ -1,6 +1,6 @@
 """Tests the memory use with many objects. Each program processes one batch of objects.
 
-An additional object needs only its memory banks and a few images.
+An additional object needs only its memory bank and a few images.
 """
 
 import jax

@@ -33,7 +33,7 @@ def test_a_full_disk_is_reported_in_one_line(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert (
         str(caught.value)
-        == f"{tmp_path / 'notes.txt'}: cannot be written: No space left on device. Free some space, or write to another disk"
+        == f"{tmp_path / 'notes.txt'} cannot be written: No space left on device. Free some space, or write to another disk"
     )
     assert os.listdir(tmp_path) == []
 
@@ -53,7 +53,7 @@ def test_a_replacement_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 def test_neither_a_folder_is_overwritten_nor_a_file_taken_for_a_folder(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(DataError, match="Choose the name of a file"), atomic_path(tmp_path / "taken") as temporary:
+    with pytest.raises(DataError, match="Choose a path that is not a folder"), atomic_path(tmp_path / "taken") as temporary:
         temporary.write_text("whole")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), atomic_path(tmp_path / "file" / "notes.txt"):

@@ -148,7 +148,7 @@ def test_a_file_of_something_else_stays(tmp_path, content):
 
 def test_a_file_of_the_lock_s_name_keeps_its_bytes(tmp_path):
     (tmp_path / "lock").write_text("the user's")
-    with hold(tmp_path), pytest.raises(DataError, match="lock: was not written by this program"), hold(tmp_path, takeover=True):
+    with hold(tmp_path), pytest.raises(DataError, match="lock was not written by this program"), hold(tmp_path, takeover=True):
         pass
     assert (tmp_path / "lock").read_text() == "the user's"
     with pytest.raises(DataError, match="cannot be written"), hold(tmp_path / "lock"):

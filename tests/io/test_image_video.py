@@ -66,7 +66,7 @@ class TestSixteenBits:
         notes = Notes()
         assert frames.inspect(notes) == FrameFacts(8, 4, sixteen=2)
         assert notes.lines() == [
-            f"16-bit frames are scaled by the range of values in use: 1 video ({tmp_path}: 29000 to 31000)"
+            f"16-bit frames are scaled by the range of values in the video: 1 video ({tmp_path}: 29000 to 31000)"
         ]
 
     def test_one_image_alone_and_a_flat_one(self, tmp_path):

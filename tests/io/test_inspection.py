@@ -87,7 +87,7 @@ def test_the_orientation_of_a_png_behind_its_pixels(tmp_path):
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_mask_among_frames_in_colour(tmp_path, mode, suffix):
     mask = save_mask(tmp_path / "00000_m.png", mode)
-    with pytest.raises(DataError, match=r"00000_m\.png: looks like a mask among the frames \(1 of 4 files\)"):
+    with pytest.raises(DataError, match=r"00000_m\.png looks like a mask among the frames \(1 of 4 files\)"):
         inspect_frames([mask, *frames(tmp_path, 3, suffix)])
 
 
@@ -95,7 +95,7 @@ def test_a_mask_among_grey_frames_has_another_name(tmp_path):
     for path in (paths := frames(tmp_path, 3, ".png")):
         Image.open(path).convert("L").save(path)
     assert inspect_frames(paths) == FrameFacts(24, 16)
-    with pytest.raises(DataError, match=r"first\.png: looks like a mask"):
+    with pytest.raises(DataError, match=r"first\.png looks like a mask"):
         inspect_frames([save_mask(tmp_path / "first.png", "L"), *paths])
 
 

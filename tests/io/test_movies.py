@@ -165,7 +165,7 @@ class TestMp4:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-            with pytest.raises(DataError, match=r"a\.mp4: cannot be written: File too large") as caught:
+            with pytest.raises(DataError, match=r"a\.mp4 cannot be written: File too large") as caught:
                 write_movie(tmp_path / "out" / "a.mp4", noise)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)

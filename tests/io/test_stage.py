@@ -56,7 +56,7 @@ def test_without_a_folder_copies_are_temporary(remote):
 def test_files_of_a_user_stay(remote, tmp_path):
     (tmp_path / "gs/b/set/deep").mkdir(parents=True)
     (tmp_path / "gs/b/set/deep/b").write_text("mine")
-    with Stage(tmp_path) as stage, pytest.raises(DataError, match=r"deep/b: was not written by this program"):
+    with Stage(tmp_path) as stage, pytest.raises(DataError, match=r"deep/b was not written by this program"):
         stage.fetch(remote)
     assert files(tmp_path / "gs/b/set") == {"deep/b": b"mine"}
 
@@ -65,5 +65,5 @@ def test_a_copy_that_was_changed_is_not_used(remote, tmp_path):
     with Stage(tmp_path) as stage:
         copy = stage.fetch(remote)
         (copy / "a").write_text("changed")
-        with pytest.raises(DataError, match="set/a: was not written by this program, or was changed later"):
+        with pytest.raises(DataError, match="set/a was not written by this program, or was changed later"):
             stage.fetch(remote)

@@ -13,7 +13,7 @@ from hmmn_jax.io.inspection import inspect_frames
 from hmmn_jax.io.notes import Notes
 
 SIZE = (192, 128)
-FOUND = r": looks like a mask among the frames \(1 of 7 files\)"
+FOUND = r" looks like a mask among the frames \(1 of 7 files\)"
 
 
 def photos(folder, suffix, count=6, mode="RGB", low=0, high=256):

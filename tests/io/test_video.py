@@ -70,7 +70,7 @@ def test_frames_by_index_and_in_turn(tmp_path, make, name, fps, frame_names):
         (np.zeros((2, 4, 8), np.uint8), r"frame 0 is uint8 \[4, 8\], expected uint8 \[height, width, 3\]"),
         (FRAMES / 255, "frame 0 is float64"),
         ([FRAMES[0], FRAMES[1].tolist()], "frame 1 is list"),
-        ([FRAMES[0], FRAMES[1][:2]], r"frame 1 is \[2, 8, 3\], but frame 0 is \[4, 8, 3\]. All frames"),
+        ([FRAMES[0], FRAMES[1][:2]], r"frame 1 has the shape \[2, 8, 3\], but frame 0 has the shape \[4, 8, 3\]. All frames"),
     ],
 )
 def test_arrays_that_are_no_frames(frames, said):

@@ -77,7 +77,7 @@ def test_sums_and_relu(band_bytes, kernel_bytes, monkeypatch):
 
 
 def test_a_nan_in_the_corner_does_not_reach_the_other_tiles():
-    """The code makes the transformed kernel depend on the corner pixel, so that the kernel is not transformed too early.
+    """The code makes the transformed kernel depend on the corner pixel, so that XLA does not compute this kernel too early.
 
     A NaN in this pixel must not change the transformed kernel.
     """

@@ -28,5 +28,5 @@ def test_a_note_on_long_films(monkeypatch, capsys, count, about, seconds):
     clock = itertools.count(0, 4)  # each call of `monotonic` returns four seconds more
     monkeypatch.setattr(opening.time, "monotonic", lambda: next(clock))
     assert count_frames(Film(count, about)) == count
-    expected = f"film: about {about} frames are decoded once before the page opens, in about {seconds} s."
+    expected = f"film: about {about} frames are decoded before the page opens. Decoding takes about {seconds} s."
     assert (expected in capsys.readouterr().err) == (seconds is not None)

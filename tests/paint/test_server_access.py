@@ -87,7 +87,7 @@ def test_a_server_for_a_network_takes_addresses_and_its_name(tmp_path, frames):
 
 def test_an_address_that_is_taken(tmp_path, frames, shared):
     port = shared.http.base_url.port
-    with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: the server cannot listen on this address"):
+    with pytest.raises(ConfigError, match=f"the server cannot listen on 127.0.0.1:{port}: "):
         open_again(tmp_path / "project", frames, port)
     assert not (tmp_path / "project").exists()
 

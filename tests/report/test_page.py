@@ -212,7 +212,7 @@ def test_whole_or_not_at_all_and_never_an_old_one(world, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DataError, match=r"report.html: cannot be written: No space left"):
+    with pytest.raises(DataError, match=r"report.html cannot be written: No space left"):
         write_report(root / "run", PROTOCOL, sequences, root / "pred", {}, scores)
     assert [path.name for path in (root / "run").iterdir()] == ["report.html"]
     assert (root / "run/report.html").read_bytes() == before

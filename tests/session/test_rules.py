@@ -34,7 +34,7 @@ def compare(result, expected, place):
     np.testing.assert_allclose(result.probs, probs / probs.sum(0), rtol=0, atol=TOLERANCE, err_msg=str(place))
     if len(probs) > 1:
         best = np.sort(probs, axis=0)
-        clear = best[-1] - best[-2] > 1e-5  # float32 may have a tie where float64 does not
+        clear = best[-1] - best[-2] > 1e-5  # two probabilities may be equal in float32 but not in float64
         assert np.array_equal(result.mask[clear], expected["mask"][clear]), place
     else:
         assert not result.mask.any()

@@ -62,7 +62,7 @@ def test_errors_are_reported_before_anything_is_written(train, tmp_path):
     assert "/nowhere" in refusal(CheckpointError, resume="/nowhere")
     message = refusal(CheckpointError, init=str(tmp_path / "other"))
     assert "a different model" in message and "widths is (16, 32, 32), expected (8, 8, 8)" in message
-    group = with_backbone(MODEL, norm="group", norm_groups=2)  # its tensors have the same shapes as with "layer"
+    group = with_backbone(MODEL, norm="group", norm_groups=2)  # the norm "layer" has tensors of the same shapes
     save_checkpoint(tmp_path / "group", variables(group), group)
     message = refusal(CheckpointError, init=str(tmp_path / "group"), **{"model.backbone.norm": "layer"})
     assert "a different model" in message and "norm is 'group', expected 'layer'" in message

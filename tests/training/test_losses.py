@@ -1,4 +1,4 @@
-"""Compares the cross-entropy of clips with loops over pixels."""
+"""Compares the cross-entropy of clips with implementations that loop over pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def test_cross_entropy_is_computed_in_float32_at_least(dtype, bound):
 
 
 def test_the_hardest_share_equals_a_sort(x64):
-    """The same number of pixels is selected in every frame, even if the losses of one frame are smaller."""
+    """The same number of pixels is selected in every frame, even if the losses of one clip are larger."""
     logits, masks = case()
     logits[1] *= 10
     pixels = np.array([[oracles.pixel_cross_entropy(logits[b, t], masks[b, t]) for t in range(2)] for b in range(2)])

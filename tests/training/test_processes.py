@@ -7,7 +7,7 @@ import pytest
 from hmmn_jax.training.metrics import read_metrics
 from tests.training.process_matrix import CELLS, SETTINGS, Run, free_port, prepare, run_cell
 
-NORMAL = ("disk-0", "data-1", "kill-1")  # cells that are not marked as slow; a test below also runs term-0
+NORMAL = ("disk-0", "data-1", "kill-1")  # cells of the matrix that are not marked as slow; a test below also runs term-0
 
 
 @pytest.mark.parametrize("name", [name if name in NORMAL else pytest.param(name, marks=pytest.mark.slow) for name in CELLS])

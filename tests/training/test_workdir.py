@@ -73,5 +73,5 @@ def test_a_file_is_replaced_only_as_it_was_written(tmp_path):
 def test_a_record_that_is_none(tmp_path):
     (tmp_path / "record").mkdir()
     (tmp_path / "record/run.json").write_text("mine")
-    with pytest.raises(DataError, match=r"run.json: is not a record of this program"):
+    with pytest.raises(DataError, match=r"run.json is not a record of this program"):
         is_begun(tmp_path)

@@ -45,7 +45,7 @@ def test_a_line_is_there_at_once(tmp_path):
 
 
 def test_what_comes_again_is_dropped(tmp_path):
-    """A run was killed after step 5, while it wrote the next line. It resumes from step 3.
+    """A run was killed after step 5, while it wrote the next line. The run resumes from step 3.
 
     Lines of later steps are dropped, because the resumed run writes them again.
     """

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Callable[..., argparse.Arg
 
 
 def run(options: argparse.Namespace) -> int | None:
-    """Runs the command."""
+    """Runs the selected subcommand on the CPU."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # accelerators may be busy, and some do not support float64

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Segments the bundled clip, and prints an example of `hmmn-jax segment`."""
     from hmmn_jax.cli.request import Request
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
     from hmmn_jax.io.bundled import DEMO_CLIP

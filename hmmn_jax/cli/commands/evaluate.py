@@ -6,7 +6,7 @@
   hmmn-jax evaluate --benchmark custom --data ROOT --output RUN --set late_objects=true
 
 Writes RUN/masks/SEQUENCE/FRAME.png, RUN/report.html, and the scores as summary.json, per_sequence.csv and per_frame.csv. For a
-benchmark with a scoring server, also writes RUN/submission.zip. To resume with the missing videos, rerun the command.
+benchmark with a scoring server, also writes RUN/submission.zip. To resume an interrupted run, rerun the command.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Evaluates a model on the benchmark that the options select."""
     from hmmn_jax.cli.request import Request
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Scores the masks and prints a table, as the options specify."""
     from hmmn_jax.cli.request import Request
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Segments the video with the given options, and writes the results."""
     from hmmn_jax.cli.request import Request
     from hmmn_jax.evaluation.benchmarks import benchmark_settings
 

@@ -1,4 +1,4 @@
-"""`Protocol`, the interface of all benchmarks.
+"""Defines `Protocol`, the interface of all benchmarks.
 
 A `Protocol` finds the videos in a folder, and defines which masks are given and which frames are segmented. A `Protocol` also
 defines how masks are written, scored and submitted to a server. Other modules access benchmarks only through `Protocol`.
@@ -96,7 +96,7 @@ class Protocol(abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, root: Path) -> tuple[Path, ...]:
-        """Returns the folders that `find` searches. Results are never written to input folders."""
+        """Returns the folders that `find` searches. Results are never written to these folders."""
 
     @abc.abstractmethod
     def plan(self, clip: Clip, notes: Notes) -> Plan:
@@ -134,7 +134,7 @@ class Protocol(abc.ABC):
     def read(self, root: Path) -> Task:
         """Finds and opens the videos that the settings select.
 
-        Raises DataError if no video or not every selected video is found, and ConfigError if a setting does not match the
+        Raises DataError if no video is found or a selected video is missing, and ConfigError if a setting does not match the
         folder.
         """
         task = Task(self, inputs=self.inputs(root))
@@ -191,5 +191,5 @@ def _require_text(clip: Clip) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{clip.name}/{name}: the name is not valid UTF-8, which archives require. Rename the file or folder."
+                f"{clip.name}/{name}: the name is not valid UTF-8, but archives require UTF-8 names. Rename the file or folder."
             ) from error

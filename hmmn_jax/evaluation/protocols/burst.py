@@ -43,7 +43,7 @@ class BurstClip(Clip):
         return dict(self.sequence.given())
 
     def ids_at(self, index: int) -> list[int]:
-        """Returns the ids of the tracks that have started by a given frame."""
+        """Returns the ids of the tracks that start in or before the frame `index`."""
         places = self.sequence.places
         started = (masks for place, masks in enumerate(self.sequence.encoded) if places[place] <= index)
         return sorted(set().union(*started))
@@ -113,7 +113,7 @@ class Burst(Protocol):
                 f"{missing[0]}: the file does not exist. {count}. {contents(folder)}. Copy the images of the sequence."
             )
         if len({path.stem for path in frames}) < len(frames):
-            raise DataError(f"{folder}: two images have the same name without suffix. Rename one of the images.")
+            raise DataError(f"{folder}: two images have the same name except for the suffix. Rename one of the images.")
         if wrong := sorted({track for masks in sequence.encoded for track in masks if not 0 < track < 2**16}):
             raise DataError(f"{name}: the sequence has a track {wrong[0]}, expected track numbers from 1 to {2**16 - 1}")
         video = ImageVideo(frames, name)

@@ -1,4 +1,4 @@
-"""Your own videos, as folders of images or as video files, with masks of some frames."""
+"""Evaluation on your own videos: folders of images or video files, with masks of some frames."""
 
 import re
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _VIDEO = re.compile(r"\.(3gp|apng|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv
 class Custom(Protocol):
     """Evaluates the image folders and video files in `JPEGImages`.
 
-    255 is an object if a video has no other ids; otherwise, 255 is void.
+    The value 255 is an object if a video has no other ids. Otherwise, the value 255 means void.
     """
 
     rule = OWN_RULE
@@ -98,7 +98,7 @@ class Custom(Protocol):
         return plan_annotated(clip, self.settings.single_object, self.settings.mask_values, notes)
 
     def shown_truth(self, clip: Clip, index: int, height: int, width: int) -> Integer[np.ndarray, "h w"]:
-        """Reads an annotation for display in pictures. 255 is an object if the annotations contain no other id."""
+        """Reads an annotation for display in pictures. The value 255 is an object if the annotations contain no other id."""
         ids = clip.read_truth(index, height, width)
         return settle_ids(ids, True) if clip.binary else self.shown(ids)
 

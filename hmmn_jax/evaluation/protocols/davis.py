@@ -1,4 +1,4 @@
-"""DAVIS-2016 and DAVIS-2017, including test-dev."""
+"""Evaluation on DAVIS-2016 and DAVIS-2017, including test-dev."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Long-time Video, a benchmark of videos with thousands of frames. J and F are computed as in DAVIS."""
+"""Evaluation on Long-time Video, a benchmark of videos with thousands of frames. J and F are computed as in DAVIS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""LVOS v1 and v2. Each object has its own range of frames. Seen and unseen classes are scored separately."""
+"""Evaluation on LVOS v1 and v2. Each object has its own range of frames. Seen and unseen classes are scored separately."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -80,7 +80,7 @@ class Lvos(VideoFolders):
         for i in sorted(wanted):
             notes.add("objects without a mask are not segmented", "objects", f"{i} of {clip.name}")
         if not first:
-            raise DataError(f"{clip.name}: no mask contains the objects {', '.join(map(str, sorted(wanted)))}")
+            raise DataError(f"{clip.name}: no mask contains any of the objects {', '.join(map(str, sorted(wanted)))}")
         frames = clip.sources[: len(clip)]
         return dataclasses.replace(clip, masks=first, sources=(*frames, *(clip.annotation(t) for t in first)))
 
@@ -94,7 +94,7 @@ class Lvos(VideoFolders):
         if facts.unseen is None:
             raise DataError(
                 f"{clip.name}: {UNSEEN} is missing from the folder of {self.settings.split}_meta.json. "
-                "Copy the file from the LVOS toolkit."
+                "Copy the missing file from the LVOS toolkit."
             )
         ranges = {i: _frame_range(entry, f"{clip.name}, object {i}") for i, entry in facts.ranges.items()}
         places = {clip.frame_name(t): t for t in range(len(clip))}

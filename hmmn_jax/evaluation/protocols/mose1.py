@@ -1,4 +1,4 @@
-"""MOSE v1, scored according to the DAVIS rule. Only the first mask of each validation video is public."""
+"""Evaluation on MOSE v1, scored according to the DAVIS rule. Only the first mask of each validation video is public."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

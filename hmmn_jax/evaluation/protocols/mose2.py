@@ -1,4 +1,4 @@
-"""MOSE v2, with an adaptive F and scores for disappearance and reappearance.
+"""The protocol of MOSE v2, with an adaptive F and scores for disappearance and reappearance.
 
 Only the first mask of each validation video is public.
 """
@@ -81,7 +81,9 @@ class Mose2(VideoFolders):
             return {video: _Entry.read(about) for video, about in videos["videos"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             expected = 'expected {"videos": {NAME: {"length": N, "objects": [ID, ...]}}}'
-            raise DataError(f"{path}: this is not a meta.json of MOSE ({type(error).__name__}: {error}), {expected}") from error
+            raise DataError(
+                f"{path}: the file is not a meta.json of MOSE ({type(error).__name__}: {error}), {expected}"
+            ) from error
 
     def plan(self, clip: Clip, notes: Notes) -> Plan:
         """Returns a plan that scores all frames except the first and the last. Raises DataError if a frame is not annotated."""

@@ -1,4 +1,7 @@
-"""SA-V. Objects may overlap and have separate mask folders. Videos have 24 frames per second, of which 6 are annotated."""
+"""Evaluation on SA-V.
+
+Objects may overlap and have separate mask folders. Videos have 24 frames per second, of which 6 are annotated.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,16 +39,16 @@ class SavPlan(Plan):
     single_object = False
 
     def files(self, folder: Path, index: int) -> list[Path]:
-        """Returns the mask path of each object that is scored on this frame."""
+        """Returns the mask path of each object that is scored on the given frame."""
         name = self.clip.frame_name(index)
         return [folder / file.name for file in FOLDERS.of_frame(self.clip.name, name, self._ids(index))]
 
     def read_prediction(self, folder: Path, index: int) -> Bool[np.ndarray, "o h w"]:
-        """Reads the predicted masks. The mask of an object that is not scored on this frame is empty."""
+        """Reads the predicted masks of a frame. If an object is not scored on the frame, its mask is empty."""
         return self._stack(dict(zip(self._ids(index), self.files(folder, index), strict=True)))
 
     def read_truth(self, index: int, height: int, width: int) -> Bool[np.ndarray, "o h w"]:
-        """Reads the annotated masks. The mask of an object that is not scored on this frame is empty."""
+        """Reads the annotated masks of a frame. If an object is not scored on the frame, its mask is empty."""
         files = files_of_objects(self.clip.annotations[index])
         return self._stack({i: files[i] for i in self._ids(index)})
 

@@ -21,7 +21,7 @@ from hmmn_jax.io.notes import Notes
 class VideoFolders(Protocol):
     """Evaluates videos with frames `JPEGImages/VIDEO/FRAME.jpg` and masks `Annotations/VIDEO/FRAME.png`.
 
-    The first mask is given.
+    By default, the first mask of each video is the only given mask.
 
     Attributes:
         value_255: meaning of 255 in annotations; see `Clip`.

@@ -1,4 +1,4 @@
-"""VOST, with objects that change shape. Videos have 10 frames per second. J is computed at 5 frames per second."""
+"""The VOST benchmark, whose objects change shape. Videos have 10 frames per second. J is computed at 5 frames per second."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""YouTube-VOS 2018 and 2019.
+"""Evaluation on YouTube-VOS 2018 and 2019.
 
 The masks of the training set are public. In the validation set, only the first mask of each object is public.
 """
@@ -87,7 +87,7 @@ class YouTubeVOS(Protocol):
             notes.add(topic, "videos", clip.name)
         elif unknown := sorted(plan.first.keys() - clip.about.keys()):
             raise DataError(
-                f"{clip.name}: meta.json has no category of object {unknown[0]}. Add the category, or remove {UNSEEN}."
+                f"{clip.name}: meta.json contains no category for object {unknown[0]}. Add the category, or remove {UNSEEN}."
             )
         return YouTubePlan(**vars(plan), unseen=clip.about or {})
 

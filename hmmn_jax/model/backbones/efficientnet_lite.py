@@ -120,7 +120,7 @@ class EfficientNetLite(Backbone):
         return names
 
     def pretrained_ignores(self, name: str) -> bool:
-        """Returns whether a tensor belongs to a block after stride 16 or to the classifier."""
+        """Returns whether a tensor belongs to the blocks or the classifier that this backbone omits."""
         block = re.match(r"_blocks\.(\d+)\.", name)
         return int(block[1]) >= sum(self.blocks) if block else name.startswith(("_conv_head.", "_bn1.", "_fc."))
 

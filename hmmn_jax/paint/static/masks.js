@@ -1,5 +1,5 @@
-// The masks of the frames. A mask is fetched when its frame is shown. Edits change the mask in place, and are saved in the
-// background.
+// Loads, edits and saves the masks of the frames. A mask is fetched when its frame is shown. Edits change the mask in place,
+// and are saved in the background.
 
 import * as api from "./api.js";
 import { History } from "./history.js";

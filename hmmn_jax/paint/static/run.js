@@ -42,7 +42,7 @@ export class Run {
     return this.model.running ? this.stop() : this.start(this.#direction);
   }
 
-  /** Stores the state of the job from the server. */
+  /** Stores the state of the job that the server reports. If the job has ended, shows a message. */
   announced(job) {
     const before = this.model.job;
     this.model.set({ job: job ?? { state: "idle" } });

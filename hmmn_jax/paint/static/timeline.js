@@ -1,4 +1,4 @@
-// The timeline: thumbnails, and one strip per object for its annotated, computed, stale and doubtful frames.
+// The timeline: thumbnails, and one strip per object for its annotated, computed, stale and low-confidence frames.
 
 import { element } from "./objects.js";
 import { DOUBTFUL } from "./model.js";

@@ -232,7 +232,7 @@ export class View {
   }
 }
 
-/** Returns an image of the ids in an area [left, top, right, bottom). Outlines are pixels with a neighbour of another id. */
+/** Returns an image of the ids in an area [left, top, right, bottom). Outlines are pixels next to a pixel with another id. */
 export function colour(ids, width, height, [left, top, right, bottom], palette, outlines) {
   const data = new ImageData(right - left, bottom - top);
   const words = new Uint32Array(data.data.buffer);
