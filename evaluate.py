@@ -99,5 +99,5 @@ def main(_: list[str]) -> None:
 PARSE = flags_parser(PROGRAM, CONFIG, check, default=str(DEFAULT))
 
 if __name__ == "__main__":
-    set_compiler_flags(quick=True)
+    set_compiler_flags(quick=False)  # most of the time is spent on frames, not on compilation
     app.run(main, flags_parser=PARSE)

@@ -27,7 +27,7 @@ from hmmn_jax.io.stage import Stage
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file of the experiment, such as configs/train/main.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. If the directory already contains a run, training resumes.")
 TAKEOVER = flags.DEFINE_bool("takeover", False, "Take over the workdir from a process that appears to be using it.")
-STAGE = flags.DEFINE_string("stage", None, "Local folder for copies of data in a bucket. Later runs reuse the copies.")
+STAGE = flags.DEFINE_string("stage", None, "Local folder to which data in a bucket is copied. Later runs reuse the copies.")
 define_launch_flags()
 RESUME = "Run the same command to resume from the last checkpoint"
 

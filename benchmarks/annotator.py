@@ -98,7 +98,7 @@ def play(
 def play_forward(
     segmenter: Segmenter, frames: Sequence, truth: Sequence, corrections: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yields a dict with J and F after each of the given corrections, with forward passes only."""
+    """Makes the given corrections one by one, with forward passes only. Yields a dict with J and F after each correction."""
     session = Session(segmenter, frames)
     for t in corrections:
         session.annotate(t, truth[t])

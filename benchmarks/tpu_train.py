@@ -86,7 +86,14 @@ def collective_sizes(hlo: str) -> dict[str, list[float]]:
 
 
 def figures(hlo: str, allocations: str, usage: str, slots: list[int]) -> dict:
-    """Returns the figures of a program from its HLO text, the compiler's list of allocations, and the memory summary."""
+    """Reads the memory use, the work and the sizes of collectives of a program from the output of the compiler.
+
+    Args:
+        hlo: HLO text of the program.
+        allocations: list of allocations.
+        usage: summary of the memory use.
+        slots: number of objects of each branch that a step can take.
+    """
     space = r"^allocation \d+: size (\d+), "  # matches only allocations in HBM; XLA marks other memories by a "color"
     sizes = {
         "argument": sum(map(int, re.findall(rf"{space}.*?parameter \d+, ", allocations, re.M))),

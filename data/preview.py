@@ -39,7 +39,7 @@ def draw_clip(clip: dict[str, np.ndarray]) -> np.ndarray:
     gaps = np.abs(np.diff(clip["numbers"]))
     text = f"{clip['sample']}: {clip['names'].decode()}, {clip['valid'].sum()} objects"
     if gaps.any():
-        text += f", skips {', '.join(map(str, gaps - 1))}"
+        text += f", skipped frames: {', '.join(map(str, gaps - 1))}"
     row = Image.new("RGB", (picture.shape[1], picture.shape[0] + CAPTION), "white")
     ImageDraw.Draw(row).text((4, 1), text, fill="black")
     row.paste(Image.fromarray(picture), (0, CAPTION))

@@ -38,7 +38,7 @@ class Source(Protocol):
 
 
 class RecordSource:
-    """A split on disk or in a bucket. Records are read on demand and not cached. Unpickling reopens the files.
+    """A split on disk or in a bucket. Records are read on demand and not cached. An unpickled source opens the files again.
 
     Attributes:
         in_bucket: whether the records are in a bucket. Records in a bucket are read in parallel.

@@ -33,9 +33,10 @@ def natural_key(text: str) -> tuple:
 def sort_frames(folder: Path, paths: list[Path], order: str, notes: Notes) -> tuple[Path, ...]:
     """Sorts frames by their names without suffix.
 
-    By default, names are sorted naturally: numbers in the names are compared by value. Depending on the names,
-    two more interpretations are considered: decimal numbers, and names that start with a signed number. If every name is a
-    number and at least one name has an exponent, such as 5e-05, both of these interpretations read each name as one number.
+    By default, names are sorted naturally: numbers in the names are compared by value. Numbers can also be interpreted as
+    decimal numbers, or the number at the start of a name as a signed number. `_applies` decides from the names whether each of
+    these two interpretations is possible. If every name is a number and at least one name has an exponent, such as 5e-05, both
+    of these interpretations read each name as one number.
 
     Args:
         folder: the folder to show in errors and notes.

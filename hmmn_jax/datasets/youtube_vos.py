@@ -137,7 +137,7 @@ def _read_video(
 ) -> YouTubeVideo:
     frames = list_frames(images, order=order, notes=notes)
     if not os.path.isdir(masks):
-        raise DataError(f"{masks}: no PNG has the name of a frame. {contents(masks)}")
+        raise DataError(f"{masks}: the folder with the masks of this video does not exist. {contents(masks)}")
     found, surplus = match_masks(masks, frames, notes)
     there = {same_name(frame.stem) for frame in frames}
     problems = [f"{path}: the mask has no frame; the mask is skipped" for path in surplus]

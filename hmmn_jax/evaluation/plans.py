@@ -148,7 +148,7 @@ class DavisPlan(_PlanOfIds):
         return self.clip.read_truth(index, height, width)
 
     def read_prediction(self, folder: Path, index: int) -> Integer[np.ndarray, "h w"]:
-        """Reads the mask of a frame. The value 255 is not replaced."""
+        """Reads the predicted mask of a frame. The value 255 is not replaced."""
         (path,) = self.files(folder, index)
         pred = self._read_ids(path, self.objects)
         if not self.single_object and set(np.unique(pred).tolist()) - {0} == {VOID}:

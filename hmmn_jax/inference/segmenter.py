@@ -92,7 +92,7 @@ class Segmenter:
         self.objects_per_batch = objects_per_batch or (1 if on_cpu else 4)
         self.independent = independent
         self.fused = not on_cpu if fused is None else fused
-        # On GPUs, loops get a static length; see `turns` in `kernel_guided_read`. TPUs run loops without the host.
+        # On GPUs, a loop without a static length waits for the host in each iteration; see `turns` in `kernel_guided_read`.
         self.known_lengths = jax.default_backend() == "gpu"
 
     def init(self, frame: Num[Array | np.ndarray, "H W 3"], mask: Mask | None) -> State:

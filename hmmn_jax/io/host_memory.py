@@ -26,7 +26,10 @@ def peak_megabytes() -> float | None:
 
 
 def free_host_bytes() -> int | None:
-    """Returns the number of bytes that can be allocated without swapping, within a container's limit; None if unknown."""
+    """Returns the number of bytes that can be allocated without swapping; None if this number is unknown.
+
+    In a container, the number also respects the memory limit of the container.
+    """
     found = [_available(), *(_left(limit, used) for limit, used in _CGROUPS)]
     return min((count for count in found if count is not None), default=None)
 

@@ -49,7 +49,11 @@ class ImageVideo(Video):
 
     @functools.cached_property
     def size(self) -> tuple[int, int]:  # type: ignore[override]  # mypy does not know that cached properties can be set
-        """The height and width of the upright frames, read from the first frame's header. Raises DataError on failure."""
+        """The height and width of the upright frames, read from the first frame's header.
+
+        Raises:
+            DataError: the header cannot be read.
+        """
         width, height = read_header(*self._sources[0]).size
         return height, width
 
@@ -57,7 +61,11 @@ class ImageVideo(Video):
         return len(self._sources)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads a frame. Raises DataError on failure, or if its size differs from that of the first frame that was read."""
+        """Reads a frame.
+
+        Raises:
+            DataError: the frame cannot be read, or its size differs from the size of the first frame that was read.
+        """
         path, page = self._sources[operator.index(index)]
         with open_image(path, page) as image:
             pixels = decode(image, path)

@@ -45,7 +45,7 @@ def read_mask(path: str | os.PathLike, values: str = "", check_levels: bool = Fa
 def read_ids(
     path: str | os.PathLike, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Reads a PNG as object ids, where 0 is the background. The value 255 is not replaced. See `decode_mask` for arguments."""
+    """Reads a PNG as object ids, where 0 is the background. The id 255 is kept as it is. See `decode_mask` for arguments."""
     with reading_errors(path):
         return decode_mask(local_path(path).read_bytes(), path, values=values, check_levels=check_levels, most=most)
 
@@ -53,7 +53,7 @@ def read_ids(
 def decode_mask(
     png: bytes, source: str | os.PathLike, soft: bool = False, values: str = "", check_levels: bool = False, most: int = 255
 ) -> Integer[np.ndarray, "h w"]:
-    """Decodes the bytes of a PNG to object ids or grey levels. The value 255 is not replaced.
+    """Decodes the bytes of a PNG to object ids or grey levels. The id 255 is kept as it is.
 
     By default, the values of indexed, grey, one-bit and 16-bit files are ids, and must not exceed `most`. In colour files,
     every pixel must be black, white or a colour in the DAVIS palette. An indexed file is treated as a colour file if some

@@ -64,7 +64,7 @@ def _in_bands(
     (above, _), sides = padding
     height, size = x.shape[1], len(depthwise.kernel)
     outputs = -(-height // stride)
-    count, reach = -(-outputs // rows), (rows - 1) * stride + size  # number of bands; input rows per band, with overlap
+    count, reach = -(-outputs // rows), (rows - 1) * stride + size  # number of bands; input rows per band, including overlap
     starts = [band * rows * stride for band in range(count)]
     x = jnp.pad(x, ((0, 0), (above, starts[-1] + reach - height - above), (0, 0), (0, 0)))
     parts = jnp.stack([x[:, start : start + reach] for start in starts])

@@ -104,7 +104,7 @@ class ObjectTable:
         return self._with(self.known[k].changed(given))
 
     def without(self, k: int) -> "ObjectTable":
-        """Removes an object. Raises KeyError for an unknown object."""
+        """Returns a table without the object `k`. Raises KeyError for an unknown object."""
         if k not in self.known:
             raise KeyError(k)
         return ObjectTable({i: found for i, found in self.known.items() if i != k}, self.used)

@@ -1,4 +1,4 @@
-"""Compares the top-k selection for GPUs with `jax.lax.top_k`."""
+"""Compares the top-k selections for CPUs and GPUs with `jax.lax.top_k`."""
 
 import re
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hmmn_jax.ops.selection import top_k, top_k_in_rounds
+from hmmn_jax.ops.selection import top_k, top_k_in_groups, top_k_in_rounds
 from tests.lowered import lower, shape
 
 
@@ -33,9 +33,28 @@ def test_rounds_are_the_definition(k):
         np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
 
 
-def test_numbers_that_are_none_come_first_as_in_the_definition():
+@pytest.mark.parametrize("k", [1, 17, 32, 40])
+@pytest.mark.parametrize("length", [1100, 1098, 1097, 240])  # 2, 0, 5 and 0 numbers after the last whole group
+def test_groups_are_the_definition(k, length):
+    x = rows()[:, -length:].reshape(7, 2, 3, length)
+    for found, wanted in zip(
+        jax.jit(top_k_in_groups, static_argnums=1)(x, k), jax.lax.top_k(np.where(x == 0, 0, x), k), strict=True
+    ):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
+def test_groups_of_rows_no_longer_than_the_selection():
+    x = jnp.asarray(rows()[:, :32])
+    for found, wanted in zip(top_k_in_groups(x, 32), jax.lax.top_k(np.where(x == 0, 0, x), 32), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("select", [top_k_in_rounds, top_k_in_groups])
+def test_numbers_that_are_none_come_first_as_in_the_definition(select):
     x = jnp.where(np.arange(1100) % 60 == 1, np.nan, rows()[:1])  # 19 NaNs
-    found, wanted = top_k_in_rounds(x, 32), jax.lax.top_k(x, 32)
+    found, wanted = select(x, 32), jax.lax.top_k(x, 32)
     assert np.isnan(found[0]).sum() == 19
     np.testing.assert_array_equal(found[1], wanted[1])
 
@@ -60,11 +79,13 @@ def test_the_least_number_counts_as_absent():
         ("cuda", "float32", 3240, 8, ["1x1x1620x3240x, 8"]),
         ("cuda", "float32", 576, 32, ["1x1x1620x576x, 32"]),  # too short for XLA's top-k kernel, so rows are sorted once
         ("cuda", "bfloat16", 3240, 32, ["1x1x1620x3240x, 32"]),
-        ("cpu", "float32", 3240, 32, ["1x1x1620x3240x, 32"]),
+        ("cpu", "float32", 3240, 32, ["1x1x1620x540x, 32", "1x1x1620x192x, 32"]),
+        ("cpu", "float64", 3244, 32, ["1x1x1620x540x, 32", "1x1x1620x196x, 32"]),
+        ("cpu", "float32", 767, 32, ["1x1x1620x767x, 32"]),  # too short for groups
         ("tpu", "float32", 3240, 32, ["1x1x1620x3240x, 32"]),
     ],
 )
-def test_gpus_select_16_at_a_time(platform, dtype, cells, k, expected):
+def test_each_device_has_its_algorithm(platform, dtype, cells, k, expected):
     text = lower(lambda x: top_k(x, k), shape(1, 1, 1620, cells, dtype=jnp.dtype(dtype)), platform=platform)
     found = re.findall(r"chlo.top_k\(%\S+, k = (\d+)\) : tensor<([\dx]+)", text)
     assert [f"{dims}, {count}" for count, dims in found] == expected
@@ -81,4 +102,5 @@ def test_several_users_do_not_bring_back_the_sort():
         return best > -jnp.inf, indices, indices[..., :16]
 
     text = jax.jit(users).lower(shape(1, 1, 576, 1152)).compile().as_text()
-    assert "TopK" in text and " sort(" not in text
+    sorts = re.findall(r"\[([\d,]*)\]\S* sort\(", text)
+    assert "TopK" in text and sorts == ["1,1,576,32"]  # the only sort is that of the selected groups

@@ -87,13 +87,13 @@ def weights(options: argparse.Namespace) -> dict[str, Any]:
     return {"checkpoint": checkpoint, "step": parse_step(options.step)}
 
 
-def start(options: argparse.Namespace | None = None) -> None:
-    """Imports and initialises JAX. The import takes a second."""
+def start(options: argparse.Namespace | None = None, quick: bool = True) -> None:
+    """Imports and initialises JAX. The import takes a second. See `set_compiler_flags` for `quick`."""
     from absl import logging
 
     from hmmn_jax.cli.launch import OPTIONS, launch, set_compiler_flags
 
-    set_compiler_flags(quick=True)
+    set_compiler_flags(quick)
     from hmmn_jax.inference.host_memory import keep_host_memory_small
 
     logging.set_verbosity(logging.ERROR)  # otherwise, Orbax logs a line for every thread

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     config = benchmark_settings(options.benchmark)
     override(config, options.assignments)
     model = weights(options)
-    start(options)
+    start(options, quick=False)  # most of the time is spent on frames, not on compilation
     from hmmn_jax.cli.evaluate import evaluate
 
     evaluate(

@@ -118,3 +118,14 @@ def test_convert(monkeypatch):
     assert [name for name, _ in found] == ["convert_from_torch", "convert_to_torch", "convert_imagenet", "inspect_checkpoint"]
     assert (found[0][1].file, found[0][1].out) == (Path("a"), Path("b"))
     assert found[1][1].half and (found[2][1].seed, found[2][1].config) == (3, Path("c"))
+
+
+EVALUATE = ("evaluate", "--benchmark=davis2016_val", "--data=DAVIS", "--output=RUN")
+
+
+@pytest.mark.parametrize(("command", "quick"), [(SEGMENT, True), (EVALUATE, False)])
+def test_an_evaluation_does_not_trade_speed_for_compilation_time(requests, monkeypatch, command, quick):
+    found = []
+    monkeypatch.setattr(launch, "set_compiler_flags", found.append)
+    ask(requests, *command)
+    assert found == [quick]
