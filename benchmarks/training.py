@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument("--dtype", default=None, help="compute dtype")
     parser.add_argument("--remat", action="store_true", help="recompute activations in the backward pass")
-    parser.add_argument("--winograd", action="store_true", help="use approximate (Winograd) convolutions in both passes")
+    parser.add_argument("--winograd", action="store_true", help="use approximate (Winograd) convolutions, forward and backward")
     parser.add_argument("--runs", type=int, default=3, help="number of measured clips per process, after one warm-up clip")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", default=None, help="command that runs the other implementation")

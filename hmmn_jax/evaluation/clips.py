@@ -319,7 +319,7 @@ def find_masks_of_video(annotations: Path, name: str, notes: Notes) -> dict[int,
 
 
 def find_numbered_masks(folder: Path, notes: Notes) -> dict[int, Path]:
-    """Finds the masks `NUMBER.png` in a folder, by frame number.
+    """Returns the paths of the masks in a folder, by frame number. The masks are named `NUMBER.png`.
 
     Raises DataError if the folder contains no masks, or if a frame has two masks.
     """

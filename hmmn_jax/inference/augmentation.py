@@ -85,7 +85,7 @@ class Segmented:
     results: the result of each view. Results of a `Session` are also accepted, although they have no logits.
     views: the views, in the same order as `results`.
     ids: 0 for the background, then the ids of all objects so far, in the order in which they were given.
-    given: the mask that was given for this frame and replaces the prediction, or None if no mask was given.
+    given: the given mask of this frame, which replaces the prediction; None if no mask was given.
     height, width: size of the video.
     """
 

@@ -45,14 +45,20 @@ def integers(given: dict[Any, Any], *names: Any) -> list[int]:
 
 
 def expected_revision(request: Request) -> str | None:
-    """The revision of the frame that the request edits; None for a frame without an annotation."""
+    """Returns the revision that the client expects the annotation of a frame to have, from the If-Match header.
+
+    Returns None if the client expects that the frame has no annotation (`If-None-Match: *`).
+    """
     if request.headers.get("if-none-match") == "*":
         return None
     return _if_match(request)
 
 
 def project_revision(request: Request) -> int:
-    """The revision of the project that the request edits, or -1 (never valid) if the If-Match header is not a number."""
+    """Returns the revision that the client expects the project to have, from the If-Match header.
+
+    Returns -1, which is never valid, if the header is not a number.
+    """
     found = _if_match(request)
     return int(found) if found.isascii() and found.isdigit() and len(found) < 18 else -1
 

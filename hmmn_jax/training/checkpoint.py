@@ -160,7 +160,7 @@ class Checkpoints:
                     record_step(self.workdir, step, None)
                 continue
             if whole and folder.is_dir():
-                continue  # in a bucket, the user has removed the file that marks the checkpoint as complete
+                continue  # in a bucket, the user removed the file that marks the checkpoint as complete; keep the other files
             halves = [folder] if is_bucket(folder) else self.folder.glob(f"{step}{_TEMPORARY}*")
             for half in halves:
                 _discard_written(half)

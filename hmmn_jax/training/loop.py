@@ -203,7 +203,7 @@ def train_and_evaluate(
                     if saved:
                         writer.saved(state)
                     if validating:
-                        checkpoints.wait()  # the process may be interrupted or killed during validation
+                        checkpoints.wait()  # finish the checkpoint first, because the process may be killed during validation
                         interrupted = judged(step)
                 if interrupted and saved:
                     break

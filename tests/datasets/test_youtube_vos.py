@@ -64,9 +64,8 @@ def test_videos_left_out_by_name(root):
 def test_no_masks_leave_no_video(root):
     shutil.rmtree(root / "train" / "Annotations")
     (root / "train" / "Annotations").mkdir()
-    with pytest.raises(
-        DataError, match=r"no video has both frames and masks. The first problem is: .*Annotations/a: no PNG has the name"
-    ):
+    first = r"no video has both frames and masks. The first problem is: .*Annotations/a: the folder with the masks"
+    with pytest.raises(DataError, match=first):
         read_youtube_vos(root, "train")
 
 

@@ -140,7 +140,7 @@ class TestOutputs:
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"about": json.loads(about)}))
         done = run_evaluate(data=own, output=tmp_path / "run")
-        assert done.code == (0 if about[0] in "{n" else 1) and ("a.json: is not a record" in done.err) == (done.code == 1)
+        assert done.code == (0 if about[0] in "{n" else 1) and ("a.json is not a record" in done.err) == (done.code == 1)
 
     def test_a_file_in_the_way_is_reported_before_anything_is_deleted(self, own, tmp_path):
         run_evaluate(data=own, output=tmp_path / "run")
