@@ -1,1 +1,1 @@
-"""Data set builder for DAVIS-2016, DAVIS-2017, and folders with the same layout."""
+"""Dataset builder for DAVIS-2016, DAVIS-2017, and folders with the same layout."""

@@ -122,7 +122,7 @@ def set_compiler_flags(quick: bool) -> None:
 
     Args:
         quick: whether to also set flags that reduce the compilation time of inference on a CPU. These flags disable fusion
-            emitters and lower the optimization level. With these flags, frames take about 1.1 times as long with the published
+            emitters and lower the optimization level. With these flags, frames take about 1.14 times as long with the published
             network, and equally long with hmmn-lite (`docs/results.md`). The flags are not suitable for training. Without
             fusion emitters, the training step took twice as long to compile. At the lower optimization level, gradients of
             depthwise convolutions are slower. The level may also affect GPUs and TPUs. Therefore, the level is not changed if

@@ -74,7 +74,7 @@ def test_no_masks_leave_no_video(root):
 )
 def test_a_meta_json_that_is_none(root, text):
     (root / "train" / "meta.json").write_text(text)
-    with pytest.raises(DataError, match=r"meta\.json:? (cannot be read|is not a meta\.json).*again"):
+    with pytest.raises(DataError, match=r"meta\.json (cannot be read|is not a meta\.json).*again"):
         read_youtube_vos(root, "train")
 
 

@@ -77,7 +77,8 @@ def test_a_name_that_an_archive_cannot_hold(tmp_path):
     frame = root / "JPEGImages/480p/w/00001.jpg"
     os.rename(frame, os.fsencode(frame.parent) + b"/\xff1.jpg")
     done = run_evaluate(config=davis2017_testdev.get_config(), data=root, output=tmp_path / "run")
-    assert done.code == 1 and "the name is not valid UTF-8, but archives require UTF-8 names. Rename the file" in done.err
+    said = "the name is not valid UTF-8, but archives require UTF-8 names. Rename the file or folder."
+    assert done.code == 1 and said in done.err
     assert {path.name for path in (tmp_path / "run/masks").iterdir()} == {"v"}
 
 
