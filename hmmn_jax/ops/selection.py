@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 # rows.
 ROUND, SHORTEST = 16, 1024
 
-# On a CPU: numbers in a group, and the minimum length of rows as a multiple of k. For affinities of a real video, groups reduced
-# the time by a quarter if rows had 100 k numbers, made no difference with 60 k to 75 k, and took longer with less than 40 k.
+# On a CPU: numbers in a group, and the minimum length of rows as a multiple of k. For affinities of a real video, groups
+# reduced the time by a quarter if rows had 100 k numbers, made no difference with 60 k to 75 k, and took longer with less than
+# 40 k.
 GROUP, GROUPED = 6, 80
 
 
