@@ -186,9 +186,11 @@ def _read_run(path: AnyPath) -> dict[str, Any] | None:
     """Reads the settings and inputs in a record; None if no masks exist. Raises ConfigError for an invalid record."""
     try:
         found = json.loads(path.read_bytes().decode())
-        if found["format"] != FORMAT or not isinstance(found["made_with"], dict | None):
+        if found["format"] != FORMAT:
             raise ValueError(f"the format is {found['format']}, expected {FORMAT}")
-        return found["made_with"]
+        if not isinstance(made_with := found["made_with"], dict | None):
+            raise TypeError(f"the entry 'made_with' has the type {type(made_with).__name__}, expected an object or null")
+        return made_with
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         found = f"{type(error).__name__}: {reason(error)}"
         raise ConfigError(f"{path}: the file is not a record of an evaluation ({found}). {_WAY_OUT}") from error

@@ -135,7 +135,8 @@ def memorize(
     with jax.named_scope("memorize"):
         first_layer = memory_first_layer_donating if donate else memory_first_layer
         first = functools.partial(first_layer, config, variables, stem, mask, others)
-        features = backbone_features(config, variables, "memory_encoder", first())  # a variable would keep first() in memory
+        # The output of the first layer is passed on without a variable, because a variable would keep the array in memory.
+        features = backbone_features(config, variables, "memory_encoder", first())
         strides = ("s16", "s8", "s4") if config.use_topk_read else ("s16",)
         names = [f"{kind}_{stride}" for stride in strides for kind in ("key", "value")]
         heads = {name: _head(config, variables, "memory_encoder", name, features) for name in names}

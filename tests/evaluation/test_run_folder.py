@@ -59,6 +59,20 @@ def test_other_files_do_not_matter_and_a_lock_that_was_left_neither(tmp_path):
         RunFolder(tmp_path / "notes.txt").require_usable()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"format": -1}, "the format is -1, expected"), ({"made_with": []}, "the entry 'made_with' has the type list, expected")],
+)
+def test_a_record_that_was_edited_is_reported_with_the_wrong_entry(tmp_path, change, said):
+    run = RunFolder(tmp_path)
+    with run.locked():
+        run.claim(None)
+    path = tmp_path / "record/run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError, match=said):
+        run.require_usable()
+
+
 def test_scores_alone_keep_what_masks_were_made_with(tmp_path):
     run = RunFolder(tmp_path)
     run.claim(None)
